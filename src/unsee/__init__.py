@@ -1,0 +1,38 @@
+"""Make an image classifier unsee some of its training images, and show what is left of them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unsee.audits import AUDITS as AUDITS
+    from unsee.data import choose as choose, load as load
+    from unsee.errors import UnseeError as UnseeError
+    from unsee.methods import METHODS as METHODS, method as method
+    from unsee.nouns import (
+        Config as Config,
+        Data as Data,
+        Measurement as Measurement,
+        Run as Run,
+        Split as Split,
+    )
+    from unsee.pipeline import audit as audit, run as run, unlearn as unlearn
+    from unsee.reporting import report as report
+
+_MODULES = {
+    "audits": ["AUDITS"],
+    "data": ["choose", "load"],
+    "errors": ["UnseeError"],
+    "methods": ["METHODS", "method"],
+    "nouns": ["Config", "Data", "Measurement", "Run", "Split"],
+    "pipeline": ["audit", "run", "unlearn"],
+    "reporting": ["report"],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that ``unsee --help`` needs no torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'unsee' has no attribute {name!r}")
+    return getattr(import_module(f"unsee.{_HOME[name]}"), name)

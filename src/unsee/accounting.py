@@ -1,0 +1,97 @@
+"""What a run cost and what its numbers depend on."""
+
+import hashlib
+import hmac
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unsee.nouns import Split
+from unsee.training import counting, has_fast_bf16
+
+Facts = dict[str, Any]
+
+
+def measured(make: Callable[[], nn.Module]) -> tuple[nn.Module, Facts]:
+    """Return a model and what it cost: seconds, image gradients and the peak memory so far."""
+    start = time.perf_counter()
+    with counting() as spent:
+        model = make()
+    seconds = time.perf_counter() - start
+    return model, {"seconds": seconds, "image_gradients": sum(spent), "peak_memory": peak_memory()}
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def totals(costs: dict[str, Facts]) -> Facts:
+    """Turn the stages' costs into the run's."""
+    seconds = {stage: cost["seconds"] for stage, cost in costs.items()}
+    spent = {stage: cost["image_gradients"] for stage, cost in costs.items()}
+    return {
+        "seconds": seconds,
+        "image_gradients": spent,
+        "images_per_second": {stage: spent[stage] / max(seconds[stage], 1e-9) for stage in costs},
+        "peak_memory": max(peak_memory(), *(cost["peak_memory"] for cost in costs.values())),
+    }
+
+
+def described(split: Split) -> Facts:
+    """Return what the data is, in numbers."""
+    parts = ("forget", "retain", "validation", "test")
+    return {
+        "name": split.forget.name,
+        "fingerprint": split.fingerprint,
+        "classes": [*split.classes],
+        "counts": {part: len(getattr(split, part)) for part in parts},
+    }
+
+
+def forgotten(split: Split) -> Facts:
+    """Return what is to go, without naming a single image.
+
+    The digest of the ids is keyed by the data's fingerprint: ids are easily guessed, pixels are not.
+    """
+    ids, key = "\n".join(sorted(split.forget.ids.tolist())), split.fingerprint.encode()
+    return {
+        "rule": split.rule,
+        "count": len(split.forget),
+        "ids_digest": hmac.new(key, ids.encode(), hashlib.sha256).hexdigest(),
+        "gone": [split.classes[number] for number in split.gone],
+    }
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return the versions and the hardware that numbers depend on."""
+    gpu = device.type == "cuda"
+    return {
+        "unsee": version("unsee"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": version("numpy"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if gpu else _cpu_name(),
+        "threads": str(torch.get_num_threads()),
+        "precision": "bfloat16" if has_fast_bf16(device.type) else "float32",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()

@@ -1,0 +1,11 @@
+"""Audits.  To add one: write ``_yours.py`` and re-export it here, in alphabetical order."""
+
+from unsee.audits._accuracy import accuracy as accuracy
+from unsee.audits._agreement import agreement as agreement
+from unsee.audits._audit import Audit as Audit, audit as audit
+from unsee.audits._evidence import evidence as evidence
+from unsee.audits._few_shot import few_shot as few_shot
+from unsee.audits._membership import membership as membership
+from unsee.audits._probe import probe as probe
+
+AUDITS: dict[str, Audit] = {name: a for name, a in globals().items() if isinstance(a, Audit)}

@@ -1,0 +1,67 @@
+"""Everything that can go wrong, in one tree; the number is the exit code of the command line.
+
+* UnseeError              catch this to catch them all
+  x DataError         2   the images, labels or ids do not fit together or cannot be read
+  x SplitError        2   the forget set cannot be what it says
+  x ModelError        2   the model or its checkpoint lacks what was asked of it
+  x OptionError       2   a method, an option or a flag has an unknown name or a bad value
+  x RunError          2   a run cannot be read, or its folder holds another one
+  x DivergenceError   3   a loss stopped being finite; the original model is untouched
+  x BusyError         4   another process holds this run folder
+  x StorageError      5   the disk refused a write, or gave back other bytes than were written
+  x DeviceMemoryError 6   the device has too little memory
+"""
+
+
+class UnseeError(Exception):
+    """Base class of every error that unsee raises on purpose."""
+
+    exit_code = 2
+
+
+class DataError(UnseeError, ValueError):
+    """The images, labels or ids do not fit together or cannot be read."""
+
+
+class SplitError(UnseeError, ValueError):
+    """The forget set cannot be what it says."""
+
+
+class ModelError(UnseeError):
+    """The model or its checkpoint lacks what was asked of it."""
+
+
+class OptionError(UnseeError, ValueError):
+    """A method, an option or a flag has an unknown name or a bad value."""
+
+
+class RunError(UnseeError):
+    """A run cannot be read, or its folder holds another one."""
+
+
+class DivergenceError(UnseeError):
+    """A loss stopped being finite; the original model is untouched."""
+
+    exit_code = 3
+
+
+class BusyError(UnseeError):
+    """Another process holds this run folder."""
+
+    exit_code = 4
+
+
+class StorageError(UnseeError, OSError):
+    """The disk refused a write, or gave back other bytes than were written."""
+
+    exit_code = 5
+
+
+class DeviceMemoryError(UnseeError, MemoryError):
+    """The device has too little memory."""
+
+    exit_code = 6
+
+
+class UnseeWarning(UserWarning):
+    """Something that does not stop a run and that its owner should know."""

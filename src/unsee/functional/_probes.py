@@ -1,0 +1,69 @@
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+
+def ridge_probe(
+    features: Tensor, labels: Tensor, unknown: Tensor, *, penalty: float = 10.0
+) -> Tensor:
+    """Predict the labels of ``unknown`` by ridge regression on one-hot ``labels``.
+
+    Args:
+        features: ``[N, D]``, standardised by their own mean and deviation; a bias column is added,
+            and the penalty falls on it too.
+        labels: ``[N]`` int64.
+        unknown: ``[M, D]``, standardised by the mean and deviation of ``features``.
+        penalty: the ridge.
+
+    Returns:
+        ``[M]`` labels.
+
+    """
+    mean, deviation = features.double().mean(0), features.double().std(0) + 1e-5
+    known, new = (
+        torch.cat([(x - mean) / deviation, mean.new_ones(len(x), 1)], 1)
+        for x in (features, unknown)
+    )
+    gram = known.T @ known + penalty * torch.eye(known.shape[1], dtype=known.dtype)
+    weights: Tensor = torch.linalg.solve(gram, known.T @ one_hot(labels).double())
+    return (new @ weights).argmax(1)
+
+
+def few_shot_recall(
+    kept: Tensor,
+    kept_labels: Tensor,
+    forgotten: Tensor,
+    unknown: Tensor,
+    *,
+    rng: torch.Generator,
+    shots: int = 5,
+    draws: int = 10,
+) -> Tensor:
+    """Recognise a forgotten class by a handful of its images: cosine to the nearest class mean.
+
+    It needs no fit, so it sees what an output layer or a ridge probe has to be told.
+
+    Args:
+        kept: ``[N, D]`` features of training images of the classes that stay; they also give the
+            mean and deviation that all features are standardised by.
+        kept_labels: ``[N]``.
+        forgotten: ``[F, D]`` features of training images of one forgotten class.
+        unknown: ``[M, D]`` features of test images of that class.
+        rng: draws the ``shots`` images.
+        shots: how many images make the forgotten class's mean; all, if there are fewer.
+        draws: how often they are drawn.
+
+    Returns:
+        ``[draws, M]`` booleans: recognised as the forgotten class.
+
+    """
+    mean, deviation = kept.mean(0), kept.std(0) + 1e-5
+    kept, forgotten, unknown = ((x - mean) / deviation for x in (kept, forgotten, unknown))
+    means = torch.stack([kept[kept_labels == c].mean(0) for c in kept_labels.unique()])
+    unknown = normalize(unknown, dim=1)
+    rival = (unknown @ normalize(means, dim=1).T).max(1).values
+    hits = []
+    for _ in range(draws):
+        drawn = forgotten[torch.randperm(len(forgotten), generator=rng)[:shots]]
+        hits.append(unknown @ normalize(drawn.mean(0), dim=0) > rival)
+    return torch.stack(hits)

@@ -1,0 +1,21 @@
+"""Unlearning methods.  To add one: write ``_yours.py`` and re-export it here, in order."""
+
+from unsee.errors import OptionError
+from unsee.methods._finetune import finetune as finetune
+from unsee.methods._head_only import head_only as head_only
+from unsee.methods._method import Method as Method, method as method
+from unsee.methods._noop import noop as noop
+from unsee.methods._retrain import retrain as retrain
+from unsee.methods._snu import snu as snu
+from unsee.methods._snu_deep import snu_deep as snu_deep
+
+METHODS: dict[str, Method] = {name: m for name, m in globals().items() if isinstance(m, Method)}
+
+
+def find(name: str | Method) -> Method:
+    """Return the method of that name, or the method itself.  Raises OptionError."""
+    if isinstance(name, Method):
+        return name
+    if name not in METHODS:
+        raise OptionError(f"Expected a method among {list(METHODS)}, got {name!r}")
+    return METHODS[name]

@@ -1,0 +1,147 @@
+"""What an unlearning method is: one function and a few facts about it.
+
+Dropout and some device kernels draw from torch's global generator, so a call forks and seeds it.
+Batch norm's running statistics change too, and what they hold is learned from images like any
+weight: the copy that a method works on has its own, and audits look at the result as a whole.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from torch import nn
+
+from unsee.errors import OptionError
+from unsee.models import Factory
+from unsee.nouns import Data
+from unsee.training import count_images, device_of
+
+Shown = Literal["buffer", "all", "forget"]
+GIVEN = ("validation", "factory")  # keyword-only too, but handed in and not chosen
+
+
+@dataclass(frozen=True)
+class Method:
+    """``after = method(model, forget, retain, rng=rng, **options)``; ``model`` stays as it was."""
+
+    run: Callable[..., nn.Module]
+    title: str
+    paper: str
+    data: Shown = "buffer"  # how much of what stays it is shown
+    exact: bool = False  # True only if the result is a model that never saw the forget set
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        return self.run.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Names and defaults of what may be chosen: for command line, docs, ledger and errors."""
+        return {name: p.default for name, p in self._parameters().items()}
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The values of those options that have a fixed list of them."""
+        kinds = {name: p.annotation for name, p in self._parameters().items()}
+        return {name: get_args(k) for name, k in kinds.items() if get_origin(k) is Literal}
+
+    def needs(self, name: str) -> bool:
+        """Return whether it declares ``validation`` or ``factory``."""
+        return name in inspect.signature(self.run).parameters
+
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self.run, eval_str=True).parameters.values()
+        chosen = (p for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return {p.name: p for p in chosen if p.name not in ("rng", *GIVEN)}
+
+    def chosen(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return all options, the given ones over the defaults.
+
+        Text is read as what the default is, so a command line's ``lr=0.1`` is a number.
+
+        Raises:
+            OptionError: if a name or a value is unknown, or a number is not finite.
+
+        """
+        if unknown := sorted(options.keys() - self.options.keys()):
+            known = list(self.options)
+            raise OptionError(f"Expected options of {self.name!r} among {known}, got {unknown}")
+        return self.options | {name: self._value(name, x) for name, x in options.items()}
+
+    def _value(self, name: str, value: Any) -> Any:
+        default, kind = self.options[name], type(self.options[name])
+        words = {"true": True, "false": False}
+        try:
+            read = words[value.lower()] if kind is bool and isinstance(value, str) else kind(value)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OptionError(
+                f"Expected {self.name}'s {name} as {kind.__name__}, such as {default!r}, "
+                f"got {value!r}"
+            ) from error
+        if name in self.choices and read not in self.choices[name]:
+            raise OptionError(
+                f"Expected {self.name}'s {name} among {list(self.choices[name])}, got {value!r}"
+            )
+        negative = isinstance(read, int | float) and not 0 <= read < float("inf")
+        if negative or (isinstance(value, float) and kind is int and value != read):
+            raise OptionError(
+                f"Expected {self.name}'s {name} as {kind.__name__} >= 0, got {value!r}"
+            )
+        return read
+
+    def __call__(
+        self, model: nn.Module, forget: Data, retain: Data, *, rng: torch.Generator, **more: Any
+    ) -> nn.Module:
+        """Return a new model; ``more`` are options and what is GIVEN, as far as it is declared."""
+        given = {name: more.pop(name, None) for name in GIVEN}
+        chosen = self.chosen(more) | {name: x for name, x in given.items() if self.needs(name)}
+        if chosen.get("factory") is not None:
+            chosen["factory"] = _counted(chosen["factory"])
+        device = device_of(model)
+        forget, retain = forget.to(device), retain.to(device)
+        with _own_dice(rng):  # dropout and fresh weights draw from the global generator
+            own = copy.deepcopy(model)
+            for weight in own.parameters():
+                weight.grad = None
+            own.register_forward_pre_hook(count_images)
+            done = self.run(own, forget, retain, rng=rng, **chosen)
+        for key, hook in [*done._forward_pre_hooks.items()]:
+            if hook is count_images:
+                del done._forward_pre_hooks[key]
+        return done.eval()
+
+
+def _counted(factory: Factory) -> Factory:
+    """Let the models that a method makes count their images too."""
+
+    def build() -> nn.Module:
+        model = factory()
+        model.register_forward_pre_hook(count_images)
+        return model
+
+    return build
+
+
+@contextmanager
+def _own_dice(rng: torch.Generator) -> Iterator[None]:
+    """Seed torch's global generator from ``rng`` inside, and give it back as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        yield
+
+
+def method(
+    *, title: str, paper: str, data: Shown = "buffer", exact: bool = False
+) -> Callable[[Callable[..., nn.Module]], Method]:
+    """Turn a function into a :class:`Method`."""
+    return lambda run: Method(run, title, paper, data, exact)

@@ -1,0 +1,225 @@
+"""From a Config to what a run works on: data, split, an original model and how to build others."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unsee import data as sources
+from unsee.audits import AUDITS
+from unsee.data import as_floats
+from unsee.errors import ModelError, OptionError
+from unsee.events import warn
+from unsee.folder import digest
+from unsee.methods import Method, find
+from unsee.models import Checkpoint, blueprint, normalise, output_layer, read
+from unsee.nouns import Config, Data, Split
+from unsee.requirements import Requirement, parse
+from unsee.training import predict
+
+ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurate, on a CPU
+CHECKED = 1000  # training images that a given model has to know before anything is done to it
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that a run needs and that costs no training."""
+
+    config: Config
+    data: Data
+    split: Split
+    method: Method
+    options: dict[str, Any]
+    new: Callable[[], nn.Module]  # an untrained model of the run's architecture
+    restart: Callable[[], nn.Module]  # what training starts from: new, or the --init checkpoint
+    given: Checkpoint | None  # of --model
+    oracle: Checkpoint | None  # of --oracle PATH
+    output_layer: str
+    facts: dict[str, Any]  # that its checkpoints carry
+    requirements: tuple[Requirement, ...]
+    words: str  # config.json
+
+    @property
+    def train(self) -> Data:
+        """All training images."""
+        return self.data.part("train")
+
+    def load(self, checkpoint: Checkpoint) -> nn.Module:
+        """Return a model of the run's architecture with these weights, in eval mode."""
+        with torch.random.fork_rng():  # the weights that go away again are nobody's draws
+            return checkpoint.into(self.new())
+
+
+def prepare(config: Config) -> Job:
+    """Read everything that ``config`` names and refuse what cannot work; nothing is written.
+
+    Raises:
+        UnseeError: of the kind of what is wrong.
+
+    """
+    method = find(config.method)
+    options = method.chosen(dict(config.options))
+    names = {name for audit in AUDITS.values() for name in audit.names}
+    requirements = tuple(parse(text, names) for text in config.require)
+    if not 0 <= config.retain_fraction <= 1:
+        raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
+    if config.train_epochs < 1:
+        raise OptionError(f"Expected --train-epochs of 1 or more, got {config.train_epochs}")
+    device = chosen_device(config.device)
+    given, init, oracle = (_checkpoint(path) for path in (config.model, config.init, _path(config)))
+    data = sources.load(config.data, size=config.size, classes=config.classes)
+    facts = {**(init.facts if init else {}), **(given.facts if given else {})}
+    _same_classes(facts, data)
+    split = sources.choose(
+        data,
+        config.forget,
+        seed=config.seed,
+        include_twins=config.include_twins,
+        validation=config.validation,
+        validate=method.needs("validation"),
+    )
+    mean, std = _units(config, facts, data)
+    facts = {
+        "arch": config.arch or facts.get("arch", ARCH),
+        "classes": [*data.classes],
+        "mean": mean and [*mean],
+        "std": std and [*std],
+    }
+    build = blueprint(facts["arch"], channels=data.images.shape[1], classes=len(data.classes))
+
+    def new() -> nn.Module:
+        model = build()
+        if mean and std:
+            normalise(model, torch.tensor(mean), torch.tensor(std))
+        if config.output_layer:
+            model.unsee_output_layer = config.output_layer  # type: ignore[assignment]
+        return model.to(device)
+
+    with torch.random.fork_rng():
+        blank = new()
+        layer = output_layer(
+            blank, as_floats(data.take(torch.arange(1)).to(device)), config.output_layer
+        )
+        outputs = blank.get_submodule(layer).out_features
+        if outputs != len(data.classes):
+            raise ModelError(
+                f"Expected {len(data.classes)} outputs, one per class, got {outputs} from {layer!r}: name the output layer with --output-layer, or the classes with --classes"
+            )
+    job = Job(
+        config=config,
+        data=data,
+        split=split,
+        method=method,
+        options=options,
+        new=new,
+        restart=new if init is None else lambda: init.into(new()),
+        given=given,
+        oracle=oracle,
+        output_layer=layer,
+        facts=facts,
+        requirements=requirements,
+        words=_words(config, split),
+    )
+    for checkpoint in (init, given, oracle):
+        if checkpoint is not None:
+            job.load(checkpoint)
+    if given is not None:
+        _knows_its_images(job, given)
+    return job
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device of that name; auto: CUDA if there is one.  Raises OptionError."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"Expected a --device among ['auto', 'cpu', 'cuda'], got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Expected a CUDA device for --device cuda, got none on this machine")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _path(config: Config) -> str | None:
+    return None if config.oracle in ("none", "retrain") else config.oracle
+
+
+def _checkpoint(path: str | None) -> Checkpoint | None:
+    return None if path is None else read(Path(path))
+
+
+def _same_classes(facts: dict[str, Any], data: Data) -> None:
+    """Refuse a checkpoint that names the same classes in another order, or another number."""
+    named = tuple(facts.get("classes") or data.classes)
+    if named != data.classes and (len(named) != len(data.classes) or {*named} == {*data.classes}):
+        raise ModelError(
+            f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got {[*data.classes][:12]}: give the names in the order of the labels with --classes"
+        )
+
+
+def _units(
+    config: Config, facts: dict[str, Any], data: Data
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return mean and std per channel: as told, as the checkpoint says, or of the training images."""
+    mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
+    if (mean is None) != (std is None):
+        raise OptionError("Expected --mean and --std together, got one of them")
+    channels = data.images.shape[1]
+    if mean is not None and not len(mean) == len(std) == channels:
+        raise OptionError(
+            f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
+        )
+    if mean is None and config.model is None and config.init is None:
+        return _moments(data)
+    if mean is None:
+        warn(
+            "the checkpoint says nothing of mean and std, and no --mean and --std were given: its images are passed in 0..1"
+        )
+    return mean and tuple(mean), std and tuple(std)
+
+
+def _moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel over the training images, to four places."""
+    train = data.part("train")
+    total, squares, n = 0.0, 0.0, 0
+    for rows in torch.arange(len(train)).split(2048):
+        pixels = as_floats(train.take(rows)).double()
+        total = total + pixels.sum((0, 2, 3))
+        squares = squares + pixels.square().sum((0, 2, 3))
+        n += pixels[:, 0].numel()
+    mean = total / n
+    std = (squares / n - mean.square()).clamp_min(1e-8).sqrt()
+    return tuple(round(x, 4) for x in mean.tolist()), tuple(
+        max(round(x, 4), 1e-4) for x in std.tolist()
+    )
+
+
+def _knows_its_images(job: Job, given: Checkpoint) -> None:
+    """Refuse a model that does not know its own training images: then something is mixed up."""
+    train = job.train
+    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CHECKED]
+    seen = predict(job.load(given), train[some.numpy()])
+    accuracy, chance = (
+        float((seen.logits.argmax(1) == seen.labels).float().mean()),
+        1 / len(train.classes),
+    )
+    if accuracy < chance + 0.1 * (1 - chance):
+        raise ModelError(
+            f"Expected a model that knows its training images, got an accuracy of {accuracy:.3f} on {len(some)} of them (chance: {chance:.3f}): another order of classes (--classes), other units (--mean --std) or another --arch?"
+        )
+
+
+def _words(config: Config, split: Split) -> str:
+    """Return ``config.json``: the flags, and digests of what the named files hold."""
+    named = {
+        "model": config.model,
+        "init": config.init,
+        "oracle": _path(config),
+        "classes": config.classes,
+        "validation": config.validation and config.validation.removeprefix("ids="),
+        "forget": config.forget.removeprefix("ids=") if config.forget.startswith("ids=") else None,
+    }
+    digests = {name: digest(Path(path)) for name, path in named.items() if path}
+    record = asdict(config) | {"fingerprint": split.fingerprint, "digests": digests}
+    return json.dumps(record, indent=1, sort_keys=True)

@@ -1,0 +1,181 @@
+"""The only loops of the package: ``descend`` changes a model, ``predict`` looks at one."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from unsee.data import as_floats
+from unsee.errors import DivergenceError
+from unsee.events import Pace
+from unsee.models import head
+from unsee.nouns import Data, Seen
+
+Statistics = Literal["shared", "separate", "frozen"]
+CHECK = 50  # steps between two looks at the loss: a look waits for the device
+_tally: ContextVar[list[float] | None] = ContextVar("tally", default=None)
+
+
+@contextmanager
+def counting() -> Iterator[list[float]]:
+    """Collect the image gradients spent inside; a forward pass alone is a third of one."""
+    spent: list[float] = []
+    token = _tally.set(spent)
+    try:
+        yield spent
+    finally:
+        _tally.reset(token)
+
+
+def count_images(model: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Count the images that pass through ``model``: a forward pre-hook, kept by copies of it."""
+    if (spent := _tally.get()) is not None:
+        spent.append(len(args[0]) * (1.0 if torch.is_grad_enabled() else 1 / 3))
+
+
+@contextmanager
+def switched_off(modules: Iterable[nn.Module], flag: str) -> Iterator[None]:
+    """Make ``flag`` false in ``modules``, and afterwards what it was in each one."""
+    before = [(module, getattr(module, flag)) for module in modules]
+    try:
+        for module, _ in before:
+            setattr(module, flag, False)
+        yield
+    finally:
+        for module, value in before:
+            setattr(module, flag, value)
+
+
+def batch_norm(model: nn.Module, statistics: Statistics) -> AbstractContextManager[None]:
+    """Say how batch norm treats the batches that pass inside, usually noisy ones.
+
+    shared: like every other batch.  separate: normalised by their own statistics, the running ones
+    do not move.  frozen: normalised by the running ones.  Yield the loss outside.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if statistics == "shared":
+        return nullcontext()
+    return switched_off(norms, "training" if statistics == "frozen" else "track_running_stats")
+
+
+@cache
+def has_fast_bf16(device: str) -> bool:
+    """Ask the hardware, and never a stopwatch: a resumed run has to get the same answer.
+
+    CUDA from compute capability 8.0, CPUs that name ``avx512_bf16``, ``amx_bf16`` or Arm's
+    ``bf16`` among their flags.
+    """
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False  # not Linux: nothing says so
+    flags = next((x for x in lines if x.startswith(("flags", "Features"))), "").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """Compute in bfloat16 where that is fast, else in float32."""
+    if has_fast_bf16(device.type):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's weights lie."""
+    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+
+
+def descend(
+    model: nn.Module,
+    losses: Iterable[Tensor],
+    *,
+    lr: float,
+    steps: int | None = None,
+    warmup: float = 0.25,
+    weight_decay: float = 5e-4,
+) -> nn.Module:
+    """Take one step of SGD (Nesterov 0.9) per loss.
+
+    Args:
+        model: is changed and returned.
+        losses: a lazy stream, so each is computed with the weights of its turn.
+        lr: the highest learning rate.
+        steps: how many losses will come; with it the rate climbs to ``lr`` and falls to 0 again
+            (one cycle, linear); without it stays as it is.
+        warmup: the share of ``steps`` that climbs.
+        weight_decay: of all weights that train.
+
+    Raises:
+        DivergenceError: if a loss is no longer finite.
+
+    """
+    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    optimizer = torch.optim.SGD(
+        weights, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
+    cycle = (
+        OneCycleLR(
+            optimizer,
+            lr,
+            total_steps=max(2, steps) + 1,
+            pct_start=warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
+        if steps is not None
+        else None
+    )
+    pace, total = Pace(steps or 0), torch.zeros((), device=device_of(model))
+    stream, taken = iter(losses), 0
+    while True:
+        with precision(device_of(model)):
+            loss = next(stream, None)
+        if loss is None or taken % CHECK == 0:
+            if not bool(total.isfinite()):
+                raise DivergenceError(
+                    f"Expected a finite loss, got {float(total)} within {taken} steps: the "
+                    "original model is untouched; try a lower rate, such as "
+                    f"--set lr={lr / 4:g}"
+                )
+        if loss is None:
+            return model
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if cycle is not None:
+            cycle.step()
+        total += loss.detach()
+        taken += 1
+        pace.at(taken, sum(_tally.get() or ()))
+
+
+def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
+    """Look at ``data`` with ``model``, which keeps its modes, hooks and gradients.
+
+    Returns:
+        Labels, logits ``[N, K]`` and features ``[N, D]`` as float32 on the CPU, in data's order.
+
+    """
+    device, pace = device_of(model), Pace(len(data))
+    logits: list[Tensor] = []
+    features: list[Tensor] = []
+    layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
+    catch = layer.register_forward_pre_hook(lambda _, args: features.append(args[0].float().cpu()))
+    try:
+        with torch.no_grad(), switched_off(model.modules(), "training"):
+            for rows in torch.arange(len(data)).split(size):
+                images = as_floats(data.take(rows).to(device))
+                logits.append(model(images).float().cpu())
+                pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
+    finally:
+        catch.remove()
+    return Seen(data.labels.cpu(), torch.cat(logits), torch.cat(features))
