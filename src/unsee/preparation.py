@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def prepare(config: Config) -> Job:
     given, init, oracle = (_checkpoint(path) for path in (config.model, config.init, _path(config)))
     data = sources.load(config.data, size=config.size, classes=config.classes)
     facts = {**(init.facts if init else {}), **(given.facts if given else {})}
-    _same_classes(facts, data)
+    data = _with_class_names(data, facts)
     split = sources.choose(
         data,
         config.forget,
@@ -149,13 +149,23 @@ def _checkpoint(path: str | None) -> Checkpoint | None:
     return None if path is None else read(Path(path))
 
 
-def _same_classes(facts: dict[str, Any], data: Data) -> None:
-    """Refuse a checkpoint that names the same classes in another order, or another number."""
+def _with_class_names(data: Data, facts: dict[str, Any]) -> Data:
+    """Give numbered classes the names that the checkpoint knows.
+
+    Raises:
+        ModelError: if the checkpoint has another number of classes, or another order of the same.
+
+    """
     named = tuple(facts.get("classes") or data.classes)
+    numbered = data.classes == tuple(map(str, range(len(data.classes))))
+    if len(named) == len(data.classes) and numbered:
+        return replace(data, classes=named)
     if named != data.classes and (len(named) != len(data.classes) or {*named} == {*data.classes}):
         raise ModelError(
-            f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got {[*data.classes][:12]}: give the names in the order of the labels with --classes"
+            f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got "
+            f"{[*data.classes][:12]}: give the names in the order of the labels with --classes"
         )
+    return data
 
 
 def _units(

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.optim.lr_scheduler import OneCycleLR
 
 from unsee.data import as_floats
@@ -168,13 +169,22 @@ def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
     device, pace = device_of(model), Pace(len(data))
     logits: list[Tensor] = []
     features: list[Tensor] = []
+
+    def in_float32(layer: nn.Module, args: tuple[Tensor], _: Tensor) -> Tensor:
+        """Redo the output layer: rounded logits would tie, and losses of sure answers with them."""
+        features.append(args[0].float())
+        with torch.autocast(device.type, enabled=False):
+            return linear(features[-1], layer.weight, layer.bias)  # type: ignore[arg-type]
+
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
-    catch = layer.register_forward_pre_hook(lambda _, args: features.append(args[0].float().cpu()))
+    catch = layer.register_forward_hook(in_float32)
     try:
-        with torch.no_grad(), switched_off(model.modules(), "training"):
+        with torch.no_grad(), switched_off(model.modules(), "training"), precision(device):
             for rows in torch.arange(len(data)).split(size):
                 images = as_floats(data.take(rows).to(device))
+                images = images.contiguous(memory_format=torch.channels_last)
                 logits.append(model(images).float().cpu())
+                features[-1] = features[-1].cpu()
                 pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
     finally:
         catch.remove()

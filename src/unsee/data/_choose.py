@@ -19,7 +19,10 @@ Mask = NDArray[np.bool_]
 
 
 def _of_class(data: Data, value: str, seed: int) -> Mask:
-    names = [name.strip() for name in value.split(",")]
+    """Take classes by name, or by number where no class is called so."""
+    wanted = [name.strip() for name in value.split(",")]
+    numbers = {str(n): name for n, name in enumerate(data.classes)}
+    names = [x if x in data.classes else numbers.get(x, x) for x in wanted]
     if unknown := sorted({*names} - {*data.classes}):
         raise SplitError(f"Expected classes among {list(data.classes)}, got {unknown}")
     return np.isin(np.array(data.classes)[data.labels.numpy()], names)

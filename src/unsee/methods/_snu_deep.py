@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from unsee.data import batches, steps_per_epoch
 from unsee.methods._method import method
 from unsee.methods._snu import disturbed, told
 from unsee.models import pixel_unit
 from unsee.nouns import Data
-from unsee.training import Statistics, batch_norm, descend, predict
+from unsee.training import batch_norm, descend, predict
 
 
 @method(title="Selective noise, deep", paper="ours, on https://doi.org/10.1007/978-3-031-77389-1_8")
@@ -25,11 +25,9 @@ def snu_deep(
     epochs: int = 1,
     lr: float = 0.02,
     sigma: float = 0.25,
-    noisy: float = 0.0,
     temperature: float = 0.05,
     kept: int = 3,
     batch: int = 32,
-    statistics: Statistics = "shared",
 ) -> nn.Module:
     """Scatter the images to forget into the classes that stay.
 
@@ -38,19 +36,21 @@ def snu_deep(
     logits = predict(model, forget).logits / temperature
     q = told("masked", forget.labels.cpu(), logits, rng).to(forget.labels.device)
     unit = pixel_unit(model)
+    alone = not (len(retain) and kept)  # then batch norm must not learn the forget set's statistics
 
     def losses() -> Iterator[Tensor]:
-        keep = batches(retain, size=batch * kept, rng=rng) if len(retain) and kept else None
+        keep = None if alone else batches(retain, size=batch * kept, rng=rng)
         order = replace(forget, labels=torch.arange(len(forget)))
         for x, rows in batches(order, size=batch, epochs=epochs, rng=rng):
-            loss = cross_entropy(model(x), q[rows])
-            if noisy:
-                with batch_norm(model, statistics):
-                    drowned = disturbed(x, "gaussian", sigma, unit, torch.ones(()), rng)
-                    loss = loss + noisy * cross_entropy(model(drowned), q[rows])
+            n = len(x)
+            strength = sigma * torch.rand((n, 1, 1, 1), generator=rng).to(x)
+            x = disturbed(x, "gaussian", 1.0, unit, strength, rng)
+            targets = q[rows]
             if keep:
                 x_r, y_r = next(keep)
-                loss = loss + cross_entropy(model(x_r), y_r)
-            yield loss
+                x, targets = torch.cat([x, x_r]), torch.cat([targets, one_hot(y_r, q.shape[1]).to(q)])
+            with batch_norm(model, "frozen" if alone else "shared"):
+                each = cross_entropy(model(x), targets, reduction="none")
+            yield each[:n].mean() + (each[n:].mean() if keep else 0)
 
     return descend(model, losses(), lr=lr, steps=epochs * steps_per_epoch(len(forget), batch))
