@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import platform
 import resource
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unsee.nouns import Split
+from unsee.nouns import STAGES, Split
 from unsee.training import counting, has_fast_bf16
 
 Facts = dict[str, Any]
@@ -37,12 +38,14 @@ def peak_memory() -> int:
 
 def totals(costs: dict[str, Facts]) -> Facts:
     """Turn the stages' costs into the run's."""
+    none = dict.fromkeys(STAGES)
     seconds = {stage: cost["seconds"] for stage, cost in costs.items()}
     spent = {stage: cost["image_gradients"] for stage, cost in costs.items()}
+    rates = {stage: spent[stage] / max(seconds[stage], 1e-9) for stage in costs}
     return {
-        "seconds": seconds,
-        "image_gradients": spent,
-        "images_per_second": {stage: spent[stage] / max(seconds[stage], 1e-9) for stage in costs},
+        "seconds": none | seconds,
+        "image_gradients": none | spent,
+        "images_per_second": none | rates,
         "peak_memory": max(peak_memory(), *(cost["peak_memory"] for cost in costs.values())),
     }
 
@@ -61,9 +64,10 @@ def described(split: Split) -> Facts:
 def forgotten(split: Split) -> Facts:
     """Return what is to go, without naming a single image.
 
-    The digest of the ids is keyed by the data's fingerprint: ids are easily guessed, pixels are not.
+    The digest of the ids is keyed by the data's fingerprint: ids are easily guessed, pixels are
+    not.
     """
-    ids, key = "\n".join(sorted(split.forget.ids.tolist())), split.fingerprint.encode()
+    ids, key = json.dumps(sorted(split.forget.ids.tolist())), split.fingerprint.encode()
     return {
         "rule": split.rule,
         "count": len(split.forget),

@@ -70,10 +70,22 @@ def warn(message: str) -> None:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """Collect the warnings told inside."""
+    """Collect the warnings told inside; whoever collects them tells them again, once."""
     notes: list[str] = []
-    with listening(lambda e: notes.append(e.message or "") if e.event == "warning" else None):
+
+    def collect(event: Event) -> None:
+        if event.event == "warning":
+            notes.append(event.message or "")
+        else:
+            for listener in listeners:
+                listener(event)
+
+    listeners = _listeners.get()
+    token = _listeners.set((collect,))
+    try:
         yield notes
+    finally:
+        _listeners.reset(token)
 
 
 @contextmanager
@@ -94,16 +106,16 @@ def stage(name: str) -> Iterator[None]:
 class Pace:
     """Progress of one loop, told at most twice a second: telling must not slow the loop down."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self.total, self.start, self.told = total, time.perf_counter(), 0.0
 
     def at(self, done: int, images: float) -> None:
         """Say that ``done`` of ``total`` is reached, and how many images that took."""
         now = time.perf_counter()
-        if not _listeners.get() or (now - self.told < 0.5 and done < self.total):
+        if not _listeners.get() or (now - self.told < 0.5 and done != self.total):
             return
         self.told, elapsed = now, max(now - self.start, 1e-9)
-        left = elapsed / done * (self.total - done) if done else None
+        left = elapsed / done * (self.total - done) if done and self.total is not None else None
         tell(
             "progress",
             done=done,

@@ -5,12 +5,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,12 @@ from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
 FILES = (
-    *(CONFIG, STAGES, EVENTS, LOCK, "original.safetensors", "model.safetensors", "model.pt"),
+    *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
     *("retrained.safetensors", "audit.json", "arrays.npz", "report.html", "figures"),
 )
+PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
 Facts = dict[str, Any]
+Begun = Literal["continue", "refuse", "replace"]  # what to do with a run that is there already
 
 
 def write(path: Path, content: bytes) -> None:
@@ -83,7 +87,7 @@ class Folder:
         Finished means: listed in ``stages.json``, with the digest that the file still has.  That
         list is written last, so a stage killed at any point is made again, to the same bytes.
         """
-        known = json.loads((self / STAGES).read_text()) if (self / STAGES).exists() else {}
+        known = self._stages()
         entry = known.get(name)
         if entry and (self / file).exists() and digest(self / file) == entry["sha256"]:
             return dict(entry["facts"])
@@ -94,17 +98,34 @@ class Folder:
             write(self / STAGES, json.dumps(known, indent=1, sort_keys=True).encode())
         return facts
 
+    def _stages(self) -> dict[str, Any]:
+        if not (self / STAGES).exists():
+            return {}
+        try:
+            return dict(json.loads((self / STAGES).read_text()))
+        except ValueError as error:
+            raise RunError(
+                f"Expected the stages that are done in {self / STAGES}, got {error}: "
+                "delete it, and they are made again"
+            ) from error
+
 
 @contextmanager
-def opened(path: Path, config: str) -> Iterator[Folder]:
+def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folder]:
     """Open a new folder, or one that was begun with the same words; record events inside it.
 
+    Args:
+        path: of the folder; it is made.
+        config: the run's words, kept as ``config.json``.
+        begun: with "refuse" only a new folder will do, with "replace" a run in it is removed.
+
     Raises:
-        RunError: if the folder holds anything else.
+        RunError: if the folder holds anything else; it is as it was.
         BusyError: if another process works in it.
         StorageError: if it cannot be written.
 
     """
+    _refuse_strangers(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("a+")
@@ -113,24 +134,67 @@ def opened(path: Path, config: str) -> Iterator[Folder]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise BusyError(
-                f"Expected {path} for this run alone, got another process in it"
+                f"Expected {path} for this run alone, got another process in it: wait for it"
             ) from error
-        if all(file.name in (LOCK, EVENTS) or file.suffix == ".part" for file in path.iterdir()):
+        if begun == "replace":
+            clear(path)
+        if not (path / CONFIG).exists():
             write(path / CONFIG, config.encode())
-        begun = path / CONFIG
-        if not begun.exists() or begun.read_text() != config:
-            raise RunError(f"Expected a new folder or one of this very run, got {path}")
-        for left in path.glob("*.part"):  # of a killed process: nobody else holds the lock
-            left.unlink()
-        with (path / EVENTS).open("a") as log, events.listening(lambda e: _note(log, e)):
-            yield Folder(path)
+        elif begun == "refuse":
+            raise RunError(
+                f"Expected a new folder, got {path}, which holds a run: go on with "
+                f"--resume {path}, or start over with --force"
+            )
+        elif (path / CONFIG).read_bytes() != config.encode():
+            raise RunError(
+                f"Expected a new folder or one of this very run, got {path}, whose config.json "
+                f"differs in {_differing((path / CONFIG).read_bytes(), config)}"
+            )
+        for left in path.iterdir():  # of a killed process: nobody else holds the lock
+            if PART.fullmatch(left.name):
+                left.unlink()
+        _drop_half_a_line(path / EVENTS)
+        with (path / EVENTS).open("ab", buffering=0) as log:
+            with events.listening(lambda event: _note(log, event)):
+                yield Folder(path)
 
 
-def _note(log: Any, event: events.Event) -> None:
-    log.write(json.dumps(asdict(event)) + "\n")
-    log.flush()
+def _differing(there: bytes, config: str) -> list[str]:
+    try:
+        old, new = dict(json.loads(there)), json.loads(config)
+    except ValueError:
+        return ["everything"]
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Cut off what a killed process did not finish: readers expect one event a line."""
+    if path.exists():
+        with path.open("rb+") as log:
+            log.truncate(log.read().rfind(b"\n") + 1)
+
+
+def _note(log: io.FileIO, event: events.Event) -> None:
+    line = json.dumps(asdict(event)).encode() + b"\n"
+    try:
+        if log.write(line) != len(line):
+            raise OSError("only half a line was written")
+    except OSError as error:
+        raise StorageError(
+            f"Expected to write {log.name!r}, got {error}: free some space, then --resume"
+        ) from error
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise RunError if a folder holds files and none of them says that a run made them."""
+    if path.is_dir() and not (path / CONFIG).exists():
+        for file in path.iterdir():
+            if file.name not in (LOCK, EVENTS) and not PART.fullmatch(file.name):
+                raise RunError(
+                    f"Expected a new folder or one of a run, got {path} with {file.name!r}"
+                )
 
 
 def clear(path: Path) -> None:
@@ -140,9 +204,8 @@ def clear(path: Path) -> None:
         RunError: if the folder is not one of a run.
 
     """
-    if path.exists() and any(path.iterdir()) and not (path / CONFIG).exists():
-        raise RunError(f"Expected a folder of unsee to start over in (--force), got {path}")
-    for name in FILES:
+    _refuse_strangers(path)
+    for name in reversed(FILES):  # config.json last: it says whose folder this is
         file = path / name
         if file.is_dir():
             for inner in file.iterdir():
@@ -172,6 +235,6 @@ def load_run(path: Path) -> Run:
         if (path / "arrays.npz").exists():
             with np.load(path / "arrays.npz", allow_pickle=False) as stored:
                 arrays = dict(stored)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"Expected a folder with a finished run, got {path}: {error}") from error
     return Run.from_json(text, arrays)

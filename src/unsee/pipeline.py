@@ -1,8 +1,8 @@
 """The whole story: data -> split -> original -> unlearned (-> retrained) -> views -> run."""
 
 import hashlib
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ from torch import nn
 
 from unsee import events
 from unsee.accounting import described, environment, forgotten, measured, totals
-from unsee.audits import AUDITS
+from unsee.audits import AUDITS, Audit
 from unsee.data import as_floats
 from unsee.errors import OptionError
 from unsee.explanation import look_closely, pictures
-from unsee.folder import Facts, Folder, load_run, opened, pack_arrays, write
-from unsee.methods import Method, find
+from unsee.folder import Begun, Facts, Folder, load_run, opened, pack_arrays
+from unsee.methods import Method, find, gone_classes
 from unsee.models import Checkpoint, output_layer, pack, read
 from unsee.nouns import Config, Data, Measurement, Measurements, Run, Seen, Split, View
-from unsee.preparation import Job, prepare
+from unsee.preparation import Bench, Job, prepare
 from unsee.reporting import page, redacted
 from unsee.training import device_of, predict
 
@@ -60,17 +60,20 @@ def unlearn(
 
     Raises:
         OptionError: if a name or value is unknown.
+        SplitError: if the method cannot forget single images, and ``forget`` holds some.
         DivergenceError: if a loss stops being finite.
 
     """
     method = find(method)
     if not 0 <= retain_fraction <= 1:
         raise OptionError(f"Expected a retain_fraction in 0..1, got {retain_fraction}")
+    gone = gone_classes(forget, retain)
     n = round({"all": 1.0, "forget": 0.0, "buffer": retain_fraction}[method.data] * len(retain))
     if n < len(retain):
         shuffled = torch.randperm(len(retain), generator=generator(seed, "buffer"))
         retain = retain[shuffled[:n].numpy()]
-    return method(model, forget, retain, rng=generator(seed, f"{purpose}/{method.name}"), **more)
+    draws = generator(seed, f"{purpose}/{method.name}")
+    return method(model, forget, retain, rng=draws, gone=gone, **more)
 
 
 def look(name: str, model: nn.Module, split: Split, samples: Samples) -> View:
@@ -91,6 +94,7 @@ def audit(
     unlearned: nn.Module,
     retrained: nn.Module | None = None,
     seed: int = 0,
+    audits: Mapping[str, Audit] = AUDITS,
     **facts: Any,
 ) -> Run:
     """Ask every audit about every model, with the same draws for each.
@@ -101,6 +105,7 @@ def audit(
         unlearned: after.
         retrained: trained without the forget set, if there is such a model.
         seed: of every draw.
+        audits: which to ask, by name.
         **facts: what else the run should record: fields of :class:`unsee.Run`.
 
     """
@@ -109,18 +114,25 @@ def audit(
     for part in ("forget", "retain"):
         data, draws = getattr(split, part), generator(seed, f"maps/{part}")
         samples[part] = data, torch.randperm(len(data), generator=draws)[:MAPPED].numpy()
-    views = {name: look(name, model, split, samples) for name, model in given.items() if model}
+    views = {
+        name: look(name, model, split, samples)
+        for name, model in given.items()
+        if model is not None
+    }
     arrays = pictures(samples, views)
     measurements: dict[str, Measurements] = {name: {} for name in views}
     for name, view in views.items():
-        for key, ask in AUDITS.items():
+        for key, ask in audits.items():
             draws = generator(seed, key)
-            others = {"original": views["original"], "retrained": views.get("retrained")}
-            for called, value in ask(view, **others, split=split, rng=draws).items():
+            beside = views["original"], views.get("retrained")
+            answer = ask(view, original=beside[0], retrained=beside[1], split=split, rng=draws)
+            for called, value in answer.items():
                 if value is None or isinstance(value, Measurement):
                     measurements[name][called] = value
                 else:
                     arrays[f"{name}/{called}"] = value
+    maps = views["original"].maps
+    notes = (*facts.pop("notes", ()), *_unasked(views["original"], split))
     first = as_floats(split.forget.take(torch.arange(1)).to(device_of(original)))
     return Run(
         data=described(split),
@@ -129,14 +141,31 @@ def audit(
         environment=environment(device_of(original)),
         seed=seed,
         output_layer=output_layer(original, first),
-        explained_layer=views["original"].maps and views["original"].maps.layer,
+        explained_layer=None if maps is None else maps.layer,
+        notes=notes,
         arrays=arrays,
         **facts,
     )
 
 
-def run(config: Config, folder: Path) -> Run:
+def _unasked(view: View, split: Split) -> list[str]:
+    """Say for which questions there are no test images."""
+    names = [split.classes[number] for number in split.gone]
+    kinds = {f"of the forgotten {names}": view.unseen, "of the classes that stay": view.test}
+    return [
+        f"there are no test images {kind}: what is asked about them is left open"
+        for kind, seen in kinds.items()
+        if not len(seen.labels)
+    ]
+
+
+def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
     """Do what ``config`` says, or what is left of it in ``folder``; the one path for all callers.
+
+    Args:
+        config: what to do.
+        folder: where.
+        begun: what to do where ``folder`` holds a run already.
 
     Raises:
         UnseeError: for a wrong name or input, before ``folder`` is touched.
@@ -144,18 +173,26 @@ def run(config: Config, folder: Path) -> Run:
     """
     with events.noted() as notes:
         job = prepare(config)
-    with opened(folder, job.words) as place:
+    with opened(folder, job.words, begun) as place:
         for message in notes:
             events.tell("warning", message=message)
         models, facts = _models(job, place)
 
-        def audited() -> tuple[bytes, Facts]:
-            done = audit(job.split, **models, seed=config.seed, notes=tuple(notes), **facts)
-            done = redacted(done) if config.redact else done
-            write(place / "arrays.npz", pack_arrays(done.arrays))
-            return done.to_json().encode(), {}
+        @cache
+        def audited() -> Run:
+            done = audit(
+                job.split,
+                original=models["original"],
+                unlearned=models["unlearned"],
+                retrained=models.get("retrained"),
+                seed=config.seed,
+                notes=tuple(notes),
+                **facts,
+            )
+            return redacted(done) if config.redact else done
 
-        place.stage("audit", "audit.json", audited)
+        place.stage("audit", "audit.json", lambda: (audited().to_json().encode(), {}))
+        place.stage("arrays", "arrays.npz", lambda: (pack_arrays(audited().arrays), {}))
         done = load_run(folder)
         place.stage("report", "report.html", lambda: (page(done).encode(), {}))
     return done
@@ -177,16 +214,12 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
         costs[stage] = place.stage(stage, file, content)
         return job.load(read(place / file))  # a resumed run starts from here too
 
-    def retrained(forget: Data, retain: Data, purpose: str) -> nn.Module:
-        erase = partial(unlearn, nn.Identity(), forget, retain, method="retrain", purpose=purpose)
-        return erase(seed=config.seed, factory=job.restart, epochs=config.train_epochs)
-
-    if job.given is None:  # a retraining that leaves nothing out, so that both run the same code
+    if job.given is None:
         original = made(
             "train",
             "original.safetensors",
             None,
-            lambda: retrained(job.train[:0], job.train, "train"),
+            lambda: trained(job, None, "train"),
         )
     else:
         original = job.load(job.given)
@@ -199,11 +232,30 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
             "retrain",
             "retrained.safetensors",
             None,
-            lambda: retrained(split.forget, split.retain, "retrain"),
+            lambda: trained(job, split, "retrain"),
         )
     elif job.oracle is not None:
         models["retrained"] = job.load(job.oracle)
     return models, {"method": config.method, "options": job.options, **totals(costs)}
+
+
+def trained(bench: Bench, split: Split | None, purpose: str) -> nn.Module:
+    """Train a new model, on all training images or without those that ``split`` forgets.
+
+    The first is a retraining that leaves nothing out, so that both run the same code.
+    """
+    everything = bench.train
+    forget, retain = (split.forget, split.retain) if split else (everything[:0], everything)
+    return unlearn(
+        nn.Identity(),
+        forget,
+        retain,
+        method="retrain",
+        purpose=purpose,
+        seed=bench.config.seed,
+        factory=bench.restart,
+        epochs=bench.config.train_epochs,
+    )
 
 
 def unlearned(job: Job, original: nn.Module) -> nn.Module:

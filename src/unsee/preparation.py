@@ -26,22 +26,17 @@ CHECKED = 1000  # training images that a given model has to know before anything
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """Everything that a run needs and that costs no training."""
+class Bench:
+    """Data and how to build models for it: all that training needs."""
 
     config: Config
     data: Data
-    split: Split
-    method: Method
-    options: dict[str, Any]
     new: Callable[[], nn.Module]  # an untrained model of the run's architecture
     restart: Callable[[], nn.Module]  # what training starts from: new, or the --init checkpoint
     given: Checkpoint | None  # of --model
     oracle: Checkpoint | None  # of --oracle PATH
     output_layer: str
     facts: dict[str, Any]  # that its checkpoints carry
-    requirements: tuple[Requirement, ...]
-    words: str  # config.json
 
     @property
     def train(self) -> Data:
@@ -52,6 +47,17 @@ class Job:
         """Return a model of the run's architecture with these weights, in eval mode."""
         with torch.random.fork_rng():  # the weights that go away again are nobody's draws
             return checkpoint.into(self.new())
+
+
+@dataclass(frozen=True, eq=False)
+class Job(Bench):
+    """Everything that a run needs and that costs no training."""
+
+    split: Split
+    method: Method
+    options: dict[str, Any]
+    requirements: tuple[Requirement, ...]
+    words: str  # config.json
 
 
 def prepare(config: Config) -> Job:
@@ -67,6 +73,43 @@ def prepare(config: Config) -> Job:
     requirements = tuple(parse(text, names) for text in config.require)
     if not 0 <= config.retain_fraction <= 1:
         raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
+    bench = lay_out(config)
+    split = chosen_split(bench, validate=method.needs("validation"))
+    method.suits(split.forget, split.gone)
+    if bench.given is not None:
+        _knows_its_images(bench, bench.given)
+    return Job(
+        **vars(bench),
+        split=split,
+        method=method,
+        options=options,
+        requirements=requirements,
+        words=_words(config, split),
+    )
+
+
+def chosen_split(bench: Bench, *, validate: bool = False) -> Split:
+    """Apply the forget rule.  Raises SplitError."""
+    config = bench.config
+    return sources.choose(
+        bench.data,
+        config.forget,
+        seed=config.seed,
+        include_twins=config.include_twins,
+        validation=config.validation,
+        validate=validate,
+    )
+
+
+def lay_out(config: Config) -> Bench:
+    """Read the data and the checkpoints, and find out how to build models that fit both.
+
+    Raises:
+        UnseeError: of the kind of what is wrong.
+
+    """
+    if config.seed < 0:
+        raise OptionError(f"Expected a --seed of 0 or more, got {config.seed}")
     if config.train_epochs < 1:
         raise OptionError(f"Expected --train-epochs of 1 or more, got {config.train_epochs}")
     device = chosen_device(config.device)
@@ -74,14 +117,6 @@ def prepare(config: Config) -> Job:
     data = sources.load(config.data, size=config.size, classes=config.classes)
     facts = {**(init.facts if init else {}), **(given.facts if given else {})}
     data = _with_class_names(data, facts)
-    split = sources.choose(
-        data,
-        config.forget,
-        seed=config.seed,
-        include_twins=config.include_twins,
-        validation=config.validation,
-        validate=method.needs("validation"),
-    )
     mean, std = _units(config, facts, data)
     facts = {
         "arch": config.arch or facts.get("arch", ARCH),
@@ -107,29 +142,24 @@ def prepare(config: Config) -> Job:
         outputs = blank.get_submodule(layer).out_features
         if outputs != len(data.classes):
             raise ModelError(
-                f"Expected {len(data.classes)} outputs, one per class, got {outputs} from {layer!r}: name the output layer with --output-layer, or the classes with --classes"
+                f"Expected {len(data.classes)} outputs, one per class, got {outputs} from "
+                f"{layer!r}: name the output layer with --output-layer, or the classes with "
+                "--classes"
             )
-    job = Job(
+    bench = Bench(
         config=config,
         data=data,
-        split=split,
-        method=method,
-        options=options,
         new=new,
         restart=new if init is None else lambda: init.into(new()),
         given=given,
         oracle=oracle,
         output_layer=layer,
         facts=facts,
-        requirements=requirements,
-        words=_words(config, split),
     )
     for checkpoint in (init, given, oracle):
         if checkpoint is not None:
-            job.load(checkpoint)
-    if given is not None:
-        _knows_its_images(job, given)
-    return job
+            bench.load(checkpoint)
+    return bench
 
 
 def chosen_device(name: str) -> torch.device:
@@ -171,28 +201,31 @@ def _with_class_names(data: Data, facts: dict[str, Any]) -> Data:
 def _units(
     config: Config, facts: dict[str, Any], data: Data
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return mean and std per channel: as told, as the checkpoint says, or of the training images."""
+    """Return mean and std per channel: as told, else of the checkpoint, else of the images."""
     mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
-    if (mean is None) != (std is None):
+    if mean is None and std is None:
+        if config.model is None and config.init is None:
+            return _moments(data)
+        warn(
+            "the checkpoint says nothing of mean and std, and no --mean and --std were given: "
+            "its images are passed in 0..1"
+        )
+        return None, None
+    if mean is None or std is None:
         raise OptionError("Expected --mean and --std together, got one of them")
     channels = data.images.shape[1]
-    if mean is not None and not len(mean) == len(std) == channels:
+    if not len(mean) == len(std) == channels:
         raise OptionError(
             f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
         )
-    if mean is None and config.model is None and config.init is None:
-        return _moments(data)
-    if mean is None:
-        warn(
-            "the checkpoint says nothing of mean and std, and no --mean and --std were given: its images are passed in 0..1"
-        )
-    return mean and tuple(mean), std and tuple(std)
+    return tuple(mean), tuple(std)
 
 
 def _moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation per channel over the training images, to four places."""
     train = data.part("train")
-    total, squares, n = 0.0, 0.0, 0
+    total, squares = torch.zeros(2, data.images.shape[1], dtype=torch.float64)
+    n = 0
     for rows in torch.arange(len(train)).split(2048):
         pixels = as_floats(train.take(rows)).double()
         total = total + pixels.sum((0, 2, 3))
@@ -200,23 +233,22 @@ def _moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
         n += pixels[:, 0].numel()
     mean = total / n
     std = (squares / n - mean.square()).clamp_min(1e-8).sqrt()
-    return tuple(round(x, 4) for x in mean.tolist()), tuple(
-        max(round(x, 4), 1e-4) for x in std.tolist()
-    )
+    places = [[round(x, 4) for x in values.tolist()] for values in (mean, std)]
+    return tuple(places[0]), tuple(max(x, 1e-4) for x in places[1])
 
 
-def _knows_its_images(job: Job, given: Checkpoint) -> None:
+def _knows_its_images(bench: Bench, given: Checkpoint) -> None:
     """Refuse a model that does not know its own training images: then something is mixed up."""
-    train = job.train
+    train = bench.train
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CHECKED]
-    seen = predict(job.load(given), train[some.numpy()])
-    accuracy, chance = (
-        float((seen.logits.argmax(1) == seen.labels).float().mean()),
-        1 / len(train.classes),
-    )
+    seen = predict(bench.load(given), train[some.numpy()])
+    accuracy = float((seen.logits.argmax(1) == seen.labels).float().mean())
+    chance = 1 / len(train.classes)
     if accuracy < chance + 0.1 * (1 - chance):
         raise ModelError(
-            f"Expected a model that knows its training images, got an accuracy of {accuracy:.3f} on {len(some)} of them (chance: {chance:.3f}): another order of classes (--classes), other units (--mean --std) or another --arch?"
+            f"Expected a model that knows its training images, got an accuracy of {accuracy:.3f} "
+            f"on {len(some)} of them (chance: {chance:.3f}): another order of classes (--classes), "
+            "other units (--mean --std) or another --arch?"
         )
 
 

@@ -33,7 +33,7 @@ class Requirement:
 
 def parse(text: str, names: set[str]) -> Requirement:
     """Read a condition such as ``test_accuracy>=0.9``.  Raises OptionError."""
-    match = re.fullmatch(r"\s*([\w/]+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)
+    match = re.fullmatch(r"\s*(\w+(?:/.+?)?)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)
     try:
         name, sign, bound = match.groups() if match else ("", "", "")
         value = float(bound)

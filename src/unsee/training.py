@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from torch.optim.lr_scheduler import OneCycleLR
 
 from unsee.data import as_floats
-from unsee.errors import DivergenceError
+from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
 from unsee.models import head
 from unsee.nouns import Data, Seen
@@ -65,6 +65,13 @@ def batch_norm(model: nn.Module, statistics: Statistics) -> AbstractContextManag
     return switched_off(norms, "training" if statistics == "frozen" else "track_running_stats")
 
 
+def answers(model: nn.Module, images: Tensor, statistics: Statistics = "shared") -> Tensor:
+    """Return the logits of a batch; one image alone has no statistics, so it takes the running."""
+    with batch_norm(model, "frozen" if len(images) == 1 else statistics):
+        logits: Tensor = model(images)
+    return logits
+
+
 @cache
 def has_fast_bf16(device: str) -> bool:
     """Ask the hardware, and never a stopwatch: a resumed run has to get the same answer.
@@ -94,6 +101,21 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
+def _one_cycle(
+    optimizer: torch.optim.Optimizer, lr: float, total: int, warmup: float
+) -> OneCycleLR:
+    if warmup * total == 1:  # torch divides by the length of the climb, which would be 0
+        warmup -= 1e-6
+    return OneCycleLR(
+        optimizer,
+        lr,
+        total_steps=total,
+        pct_start=warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+    )
+
+
 def descend(
     model: nn.Module,
     losses: Iterable[Tensor],
@@ -115,39 +137,36 @@ def descend(
         weight_decay: of all weights that train.
 
     Raises:
-        DivergenceError: if a loss is no longer finite.
+        DivergenceError: if a loss or a weight is no longer finite.
+        ModelError: if no weight of ``model`` trains.
 
     """
-    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train().to(memory_format=torch.channels_last)
     weights = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    if not weights:
+        raise ModelError(
+            "Expected a model with weights that train, got all of them frozen: "
+            "model.requires_grad_(True)"
+        )
     optimizer = torch.optim.SGD(
         weights, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
-    cycle = (
-        OneCycleLR(
-            optimizer,
-            lr,
-            total_steps=max(2, steps) + 1,
-            pct_start=warmup,
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        )
-        if steps is not None
-        else None
-    )
-    pace, total = Pace(steps or 0), torch.zeros((), device=device_of(model))
+    cycle = None if steps is None else _one_cycle(optimizer, lr, max(2, steps) + 1, warmup)
+    pace, total = Pace(steps), torch.zeros((), device=device_of(model))
     stream, taken = iter(losses), 0
     while True:
         with precision(device_of(model)):
             loss = next(stream, None)
         if loss is None or taken % CHECK == 0:
-            if not bool(total.isfinite()):
+            watched = [total, *(weights if loss is None else ())]  # no loss tells of the last step
+            if not all(bool(tensor.isfinite().all()) for tensor in watched):
                 raise DivergenceError(
-                    f"Expected a finite loss, got {float(total)} within {taken} steps: the "
+                    f"Expected finite losses and weights, got others within {taken} steps: the "
                     "original model is untouched; try a lower rate, such as "
                     f"--set lr={lr / 4:g}"
                 )
         if loss is None:
+            optimizer.zero_grad()
             return model
         optimizer.zero_grad()
         loss.backward()
@@ -165,6 +184,9 @@ def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
     Returns:
         Labels, logits ``[N, K]`` and features ``[N, D]`` as float32 on the CPU, in data's order.
 
+    Raises:
+        ModelError: if a logit is not finite.
+
     """
     device, pace = device_of(model), Pace(len(data))
     logits: list[Tensor] = []
@@ -174,9 +196,12 @@ def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
         """Redo the output layer: rounded logits would tie, and losses of sure answers with them."""
         features.append(args[0].float())
         with torch.autocast(device.type, enabled=False):
-            return linear(features[-1], layer.weight, layer.bias)  # type: ignore[arg-type]
+            return linear(features[-1], *weights)
 
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
+    weights = [
+        weight.detach().float() for weight in (layer.weight, layer.bias) if weight is not None
+    ]
     catch = layer.register_forward_hook(in_float32)
     try:
         with torch.no_grad(), switched_off(model.modules(), "training"), precision(device):
@@ -188,4 +213,10 @@ def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
                 pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
     finally:
         catch.remove()
-    return Seen(data.labels.cpu(), torch.cat(logits), torch.cat(features))
+    seen = Seen(data.labels.cpu(), torch.cat(logits), torch.cat(features))
+    if wrong := int((~seen.logits.isfinite()).any(1).sum()):
+        raise ModelError(
+            f"Expected finite logits, got others for {wrong} of {len(data)} images: "
+            "look for weights or pixels that are not numbers"
+        )
+    return seen

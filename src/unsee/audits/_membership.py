@@ -18,8 +18,10 @@ def membership(
     """Area under the ROC curve of the loss attack (Yeom et al., CSF 2018), raw.
 
     Forgotten training images against unseen images of the same kind; an image is called a member
-    for its low loss.
+    for its low loss.  None without such unseen images.
     """
+    if not len(view.unseen.labels):
+        return {"membership_auc": None}
     forget, unseen = (
         -cross_entropy(seen.logits, seen.labels, reduction="none")
         for seen in (view.forget, view.unseen)

@@ -21,7 +21,7 @@ def probe(
     A ridge probe (lambda 10), fitted to the features of 8,000 random training images of all
     classes.
     """
-    if not split.gone:
+    if not split.gone or not len(view.unseen.labels):
         return {"probe_recall": None}
     features, labels = (
         torch.cat([getattr(seen, column) for seen in (view.forget, view.retain)])

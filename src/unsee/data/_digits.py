@@ -1,10 +1,15 @@
+"""The digits that come with scikit-learn: data that need no file."""
+
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from unsee.data._labels import numbered, numbered_ids
 from unsee.data._pixels import resized
 from unsee.nouns import Data
+
+DIGITS = tuple("0123456789")
 
 
 def digits(
@@ -22,14 +27,14 @@ def digits(
     train, test = train_test_split(rows, test_size=360, stratify=found.target, random_state=0)
     order = np.concatenate([np.sort(train), np.sort(test)])
     images = torch.from_numpy((found.images[order] * 255 / 16).round().astype(np.uint8))[:, None]
+    parts = ["train"] * 1437 + ["test"] * 360
+    labels, classes = numbered(found.target[order].tolist(), classes or DIGITS, "digits")
     return Data(
         images=resized(images, size or 32),
-        labels=torch.from_numpy(found.target[order].astype(np.int64)),
-        ids=np.array(
-            [f"train/{n:05d}" for n in range(1437)] + [f"test/{n:05d}" for n in range(360)]
-        ),
-        parts=np.array(["train"] * 1437 + ["test"] * 360),
-        classes=classes or tuple("0123456789"),
+        labels=torch.from_numpy(labels),
+        ids=numbered_ids(parts),
+        parts=np.array(parts),
+        classes=classes,
         name="digits",
         augment=("crop",),
     )

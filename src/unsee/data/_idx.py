@@ -1,12 +1,16 @@
 """MNIST and its likes: idx files, gzipped or not (format: http://yann.lecun.com/exdb/mnist)."""
 
 import gzip
+import math
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unsee.data._labels import numbered, numbered_ids
 from unsee.data._pixels import resized
 from unsee.errors import DataError
 from unsee.nouns import Data
@@ -31,24 +35,23 @@ def fashion_mnist(
 
 
 def _idx(place: Path, size: int | None, classes: tuple[str, ...], name: str) -> Data:
-    images, labels, ids, parts = [], [], [], []
+    images, values, parts = [], list[int](), list[str]()
     for part, prefix in (("train", "train"), ("test", "t10k")):
         pixels = _read(_find(place, f"{prefix}-images-idx3-ubyte"), 3)
         truth = _read(_find(place, f"{prefix}-labels-idx1-ubyte"), 1)
-        if len(pixels) != len(truth) or not len(truth):
+        if len(pixels) != len(truth):
             raise DataError(
-                f"Expected one label per image in {place}, got {len(truth)} labels for {len(pixels)} {part} images"
+                f"Expected one label per image in {place}, got {len(truth)} labels for "
+                f"{len(pixels)} {part} images"
             )
-        if truth.max() >= len(classes):
-            raise DataError(f"Expected labels below {len(classes)} in {place}, got {truth.max()}")
         images.append(resized(torch.from_numpy(pixels)[:, None], size or 32))
-        labels.append(torch.from_numpy(truth.astype(np.int64)))
-        ids += [f"{part}/{n:05d}" for n in range(len(truth))]
+        values += truth.tolist()
         parts += [part] * len(truth)
+    labels, classes = numbered(values, classes, place)
     return Data(
         images=torch.cat(images),
-        labels=torch.cat(labels),
-        ids=np.array(ids),
+        labels=torch.from_numpy(labels),
+        ids=numbered_ids(parts),
         parts=np.array(parts),
         classes=classes,
         name=name,
@@ -70,21 +73,21 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * dimensions)
-            shape = tuple(int(x) for x in np.frombuffer(head[4:], ">i4"))
-            if head[:4] != bytes([0, 0, 8, dimensions]) or len(shape) != dimensions:
+            if head[:4] != bytes([0, 0, 8, dimensions]) or len(head) != 4 + 4 * dimensions:
                 raise DataError(
-                    f"Expected an idx file of bytes in {dimensions} dimensions, got another header in {path}"
+                    f"Expected an idx file of bytes in {dimensions} dimensions, got another header "
+                    f"in {path}"
                 )
-            length = int(np.prod(shape, dtype=object))
-            if min(shape) < 0 or length > LIMIT:
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            length = math.prod(shape)
+            if not 0 < length <= LIMIT:
                 raise DataError(
-                    f"Expected at most {LIMIT} bytes in {path}, got a header of {shape}"
+                    f"Expected 1 to {LIMIT} bytes in {path}, got a header of {list(shape)}"
                 )
             content = file.read(length + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Expected a whole idx file, got {path}: {error}") from error
     if len(content) != length:
-        raise DataError(
-            f"Expected {length} bytes after the header of {path}, got {'more' if len(content) > length else len(content)}"
-        )
+        found = "more" if len(content) > length else len(content)
+        raise DataError(f"Expected {length} bytes after the header of {path}, got {found}")
     return np.frombuffer(content, np.uint8).reshape(shape).copy()

@@ -1,5 +1,7 @@
 """Open a source by name: ``digits``, ``mnist:DIR``, ``parquet:DIR``, ..."""
 
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +9,10 @@ from unsee.data._cifar10 import cifar10
 from unsee.data._digits import digits
 from unsee.data._folder import folder
 from unsee.data._idx import fashion_mnist, mnist
+from unsee.data._labels import doubt
 from unsee.data._npz import npz
 from unsee.data._parquet import parquet
+from unsee.data._text import lines_of
 from unsee.errors import DataError
 from unsee.nouns import Data
 
@@ -36,28 +40,44 @@ def load(name: str, *, size: int | None = None, classes: str | Path | None = Non
         DataError: if the name is unknown or the place does not hold what it should.
 
     """
+    if "://" in name:
+        raise DataError(
+            f"Expected a path on this machine, got the URL {name!r}: unsee never fetches"
+        )
     kind, _, place = name.partition(":")
     if kind not in SOURCES:
         raise DataError(f"Expected data among {list(SOURCES)}, got {name!r}")
     if (kind == "digits") is bool(place):
         form = "digits" if kind == "digits" else f"{kind}:PATH"
         raise DataError(f"Expected data given as {form!r}, got {name!r}")
-    if "://" in place:
-        raise DataError(
-            f"Expected a path on this machine, got the URL {place!r}: unsee never fetches"
-        )
     if size is not None and not 4 <= size <= 2048:
         raise DataError(f"Expected a size of 4 to 2048 pixels, got {size}")
+    if place:
+        _check(kind, Path(place))
     names = None if classes is None else _class_names(Path(classes))
-    return SOURCES[kind](Path(place), size=size, classes=names)
+    return doubt(SOURCES[kind](Path(place), size=size, classes=names))
+
+
+def _check(kind: str, place: Path) -> None:
+    """Refuse a place that is missing, an archive, or a file where a folder belongs."""
+    wanted = "a file" if kind == "npz" else "a folder"
+    try:
+        found = "a folder" if place.is_dir() else "a file" if place.is_file() else "nothing there"
+        archive = found == "a file" != wanted and (
+            tarfile.is_tarfile(place) or zipfile.is_zipfile(place)
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"Expected {wanted} at {str(place)!r}, got {error}") from error
+    if archive:
+        raise DataError(
+            f"Expected {wanted} at {place}, got an archive: unpack it and give the folder"
+        )
+    if found != wanted:
+        raise DataError(f"Expected {wanted} at {place}, got {found}")
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"Expected a text file of class names at {path}, got {error}") from error
-    names = tuple(line.strip() for line in lines if line.strip())
-    if len(set(names)) != len(names) or not names:
+    names = tuple(lines_of(path, "class names", DataError))
+    if len({*names}) != len(names) or not names:
         raise DataError(f"Expected class names in {path}, one a line and no two alike")
     return names

@@ -2,19 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as arrow
+import pyarrow.compute
 import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 
 from unsee.data._decode import stack
+from unsee.data._labels import numbered, numbered_ids
+from unsee.data._store import fits
 from unsee.errors import DataError
 from unsee.nouns import PARTS, Data
 
 IMAGE, LABEL = ("img", "image"), ("label", "labels", "fine_label")
+Tables = dict[str, arrow.Table]
 
 
 def parquet(
@@ -25,32 +28,42 @@ def parquet(
     The columns are ``img`` or ``image`` (bytes and path), ``label``, and perhaps ``id``; all other
     columns of text or whole numbers can be asked for with ``where=COLUMN:VALUE``.  Class names come
     from ``classes``, else from the file's metadata, else from the labels where these are text.
+
+    Raises:
+        DataError: if a part, a column, a label or more than 1 % of the images cannot be read.
+
     """
     tables = {part: table for part in PARTS if (table := _table(place, part)) is not None}
     if missing := {"train", "test"} - tables.keys():
-        raise DataError(
-            f"Expected {' and '.join(f'{p}*.parquet' for p in sorted(missing))} in {place}, got none"
-        )
+        wanted = " and ".join(f"{part}*.parquet" for part in sorted(missing))
+        raise DataError(f"Expected {wanted} in {place}, got none")
     image, label = (_column(tables["train"], names, place) for names in (IMAGE, LABEL))
-    parts = np.concatenate([[part] * len(table) for part, table in tables.items()])
+    for part, table in tables.items():
+        if absent := {*tables["train"].column_names} - {*table.column_names}:
+            raise DataError(
+                f"Expected the same columns in all parts of {place}, got no {sorted(absent)} in "
+                f"{part}*.parquet"
+            )
+    kept = [
+        field.name
+        for field in tables["train"].schema
+        if field.name not in (image, label, "id") and _is_text(field.type)
+    ]
+    named = classes or _class_names(tables["train"], label)
+    values = [x for table in tables.values() for x in table[label].to_pylist()]
+    labels, names = numbered(values, named, place)
     ids = np.concatenate([_ids(part, table) for part, table in tables.items()])
-    kept = [name for name in tables["train"].column_names if name not in (image, label, "id")]
-    columns = {name: _text(tables, name, place) for name in kept if _is_text(tables["train"], name)}
-    labels, known = _labels(tables, label, place)
-    classes = classes or _class_names(tables["train"], label) or known
-    if not 0 <= labels.min() <= labels.max() < len(classes):
-        raise DataError(
-            f"Expected labels from 0 to {len(classes) - 1}, one per class name, got {labels.min()} to {labels.max()} in {place}"
-        )
+    parts = np.concatenate([[part] * len(table) for part, table in tables.items()])
+    columns = {name: np.concatenate([_text(t[name]) for t in tables.values()]) for name in kept}
 
-    encoded = [_bytes(item) for table in tables.values() for item in table[image]]
-    images, read = stack(ids.tolist(), lambda n: encoded[n], size)
+    encoded = np.concatenate([_bytes(table[image], place) for table in tables.values()])
+    images, read = stack(ids.tolist(), lambda n: encoded[n] or b"", size)
     return Data(
         images=images,
         labels=torch.from_numpy(labels[read]),
         ids=ids[read],
         parts=parts[read],
-        classes=classes,
+        classes=names,
         name=f"parquet:{place.resolve().name}",
         augment=("crop", "flip"),
         columns={name: column[read] for name, column in columns.items()},
@@ -62,10 +75,22 @@ def _table(place: Path, part: str) -> arrow.Table | None:
     if not paths:
         return None
     try:
-        return arrow.concat_tables([arrow.parquet.read_table(path) for path in paths])
+        files = [arrow.parquet.ParquetFile(path) for path in paths]
+        sizes = [
+            file.metadata.row_group(n).total_byte_size
+            for file in files
+            for n in range(file.metadata.num_row_groups)
+        ]
+        if not fits(sum(sizes)):
+            raise DataError(
+                f"Expected files that fit in half of the memory, got {sum(sizes)} bytes in "
+                f"{part}*.parquet of {place}: give fewer files"
+            )
+        return arrow.concat_tables([file.read() for file in files])
     except (arrow.ArrowException, OSError) as error:
+        found = [path.name for path in paths]
         raise DataError(
-            f"Expected whole Parquet files of one schema, got {paths}: {error}"
+            f"Expected whole Parquet files of one schema in {place}, got {found}: {error}"
         ) from error
 
 
@@ -76,59 +101,37 @@ def _column(table: arrow.Table, names: tuple[str, ...], place: Path) -> str:
     raise DataError(f"Expected a column among {list(names)} in {place}, got {table.column_names}")
 
 
-def _bytes(item: Any) -> bytes:
-    value = item.as_py()
-    content = value.get("bytes") if isinstance(value, dict) else value
-    return content if isinstance(content, bytes) else b""
+def _bytes(column: arrow.ChunkedArray, place: Path) -> NDArray[np.object_]:
+    """Return the encoded images ``[N]``, None where there is none, without a detour by Python."""
+    kind = column.type
+    if arrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        column = arrow.compute.struct_field(column, "bytes")
+    if not (arrow.types.is_binary(column.type) or arrow.types.is_large_binary(column.type)):
+        raise DataError(f"Expected a column of encoded images in {place}, got {kind}")
+    encoded: NDArray[np.object_] = column.to_numpy()
+    return encoded
 
 
 def _ids(part: str, table: arrow.Table) -> NDArray[np.str_]:
     if "id" in table.column_names:
         return np.array([str(x) for x in table["id"].to_pylist()])
-    return np.array([f"{part}/{n:05d}" for n in range(len(table))])
+    return numbered_ids([part] * len(table))
 
 
-def _is_text(table: arrow.Table, name: str) -> bool:
-    kind = table.schema.field(name).type
-    return any(
-        test(kind)
-        for test in (
-            arrow.types.is_string,
-            arrow.types.is_large_string,
-            arrow.types.is_integer,
-            arrow.types.is_boolean,
-        )
-    )
+def _is_text(kind: arrow.DataType) -> bool:
+    tests = ("is_string", "is_large_string", "is_integer", "is_boolean")
+    return any(getattr(arrow.types, test)(kind) for test in tests)
 
 
-def _text(tables: dict[str, arrow.Table], name: str, place: Path) -> NDArray[np.str_]:
-    for part, table in tables.items():
-        if name not in table.column_names:
-            raise DataError(
-                f"Expected the column {name!r} in all parts of {place}, got none in {part}"
-            )
-    return np.array([str(x) for table in tables.values() for x in table[name].to_pylist()])
-
-
-def _labels(
-    tables: dict[str, arrow.Table], label: str, place: Path
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return labels as numbers, and the class names that they show by themselves."""
-    values = [x for table in tables.values() for x in table[label].to_pylist()]
-    if any(x is None for x in values):
-        raise DataError(
-            f"Expected a label for every image of {place}, got {values.count(None)} without"
-        )
-    if isinstance(values[0], str):
-        classes, numbers = np.unique(np.array(values), return_inverse=True)
-        return numbers.astype(np.int64), tuple(classes.tolist())
-    labels = np.array(values, dtype=np.int64)
-    return labels, tuple(str(n) for n in range(int(labels.max()) + 1))
+def _text(column: arrow.ChunkedArray) -> NDArray[np.str_]:
+    """Return values ``[N]`` as text, a missing one as an empty one."""
+    return np.array(["" if x is None else str(x) for x in column.to_pylist()], dtype=np.str_)
 
 
 def _class_names(table: arrow.Table, label: str) -> tuple[str, ...] | None:
     metadata = (table.schema.metadata or {}).get(b"huggingface")
     try:
-        return tuple(json.loads(metadata)["info"]["features"][label]["names"]) if metadata else None
+        names = json.loads(metadata)["info"]["features"][label]["names"] if metadata else None
     except (ValueError, KeyError, TypeError):
-        return None
+        return None  # another tool's note: the labels speak for themselves
+    return tuple(map(str, names)) if names and len({*names}) == len(names) else None

@@ -1,19 +1,15 @@
 """Find images with exactly the same pixels."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from unsee.nouns import Data
 
 
-def pixel_digests(data: Data) -> NDArray[Any]:
+def pixel_digests(data: Data) -> NDArray[np.uint64]:
     """Return one short digest ``[N]`` per image: equal where all pixels are equal."""
-    digests = []
-    for rows in torch.arange(len(data)).split(1024):
-        pixels = data.take(rows).cpu().contiguous().numpy()
-        digests += [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pixels]
+    sha256 = hashlib.sha256  # faster than blake2b: processors have instructions for it
+    digests = [sha256(image).digest()[:8] for block in data.blocks() for image in block]
     return np.frombuffer(b"".join(digests), dtype=np.uint64)

@@ -26,11 +26,12 @@ def explained_layer(model: nn.Module, images: Tensor) -> str:
         ModelError: if no module gives maps ``[B, C, h, w]`` of that size.
 
     """
-    ended: list[tuple[str, tuple[int, ...]]] = []
+    ended: dict[str, torch.Size] = {}  # in the order of each module's last call
 
     def note(name: str, output: object) -> None:
+        ended.pop(name, None)  # one ReLU may serve many layers: what counts is its last output
         if isinstance(output, Tensor):
-            ended.append((name, tuple(output.shape)))
+            ended[name] = output.shape
 
     hooks = [
         module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
@@ -43,22 +44,26 @@ def explained_layer(model: nn.Module, images: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    useful = [name for name, shape in ended if len(shape) == 4 and min(shape[2:]) >= GRID]
+    useful = [name for name, shape in ended.items() if len(shape) == 4 and min(shape[2:]) >= GRID]
     if not useful:
         raise ModelError(
-            f"Expected a layer with maps of at least {GRID} x {GRID}, got none: there is nothing to explain by Grad-CAM"
+            f"Expected a layer with maps of at least {GRID} x {GRID}, got none: "
+            "there is nothing to explain by Grad-CAM"
         )
     return useful[-1]
 
 
 @contextmanager
 def _caught(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module puts out, as a leaf of the graph that follows."""
+    """Collect what a module puts out, as a leaf of the graph that follows.
+
+    What follows gets a copy, since it may write into it: an in-place ReLU must not reach the leaf.
+    """
     outputs: list[Tensor] = []
 
     def catch(_: nn.Module, __: object, output: Tensor) -> Tensor:
         outputs.append(output.detach().requires_grad_())
-        return outputs[-1]
+        return outputs[-1].clone()
 
     hook = module.register_forward_hook(catch)
     try:
@@ -93,12 +98,13 @@ def gradcam(
 
     """
     device = device_of(model)
+    exact = torch.autocast(device.type, enabled=False)  # whatever the caller works in
     layer = layer or explained_layer(model, as_floats(data.take(torch.arange(1)).to(device)))
     maps = []
     with switched_off(model.modules(), "training"), _caught(model.get_submodule(layer)) as outputs:
         for rows in torch.arange(len(data)).split(size):
             outputs.clear()
-            with torch.enable_grad():
+            with torch.enable_grad(), exact:
                 logits = model(as_floats(data.take(rows).to(device)))
                 asked = logits.argmax(1) if classes is None else classes[rows].to(device)
                 scores = logits.gather(1, asked[:, None]).sum()

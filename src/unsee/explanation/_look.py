@@ -47,8 +47,8 @@ def pictures(
 
     Returns:
         ``pictures/PART/images`` uint8 ``[n, C, H, W]``, ``/ids`` and ``/labels``; and by
-        ``MODEL/PART`` the first n ``/map`` and ``/answer_map``, ``/answer``, ``/answer_probability``
-        and ``/probability`` (of the true class).
+        ``MODEL/PART`` the first n ``/map`` and ``/answer_map``, ``/answer``,
+        ``/answer_probability`` and ``/probability`` (of the true class).
 
     """
     arrays: dict[str, NDArray[Any]] = {}

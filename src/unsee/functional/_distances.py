@@ -20,7 +20,8 @@ def js_distance(p: Tensor, q: Tensor) -> Tensor:
     p, q = p.double(), q.double()
     middle = (p + q) / 2
     halves = (torch.special.xlogy(x, x) - torch.special.xlogy(x, middle) for x in (p, q))
-    return (sum(half.sum(1) for half in halves) / 2).clamp_min(0).sqrt()
+    divergence = torch.stack([half.sum(1) for half in halves]).mean(0)
+    return divergence.clamp_min(0).sqrt()
 
 
 def top_overlap(a: Tensor, b: Tensor, *, part: float = 0.2) -> Tensor:
@@ -46,4 +47,5 @@ def top_overlap(a: Tensor, b: Tensor, *, part: float = 0.2) -> Tensor:
         places = flat.topk(k, 1).indices
         tops.append(torch.zeros_like(flat, dtype=torch.bool).scatter(1, places, True))
     both, either = tops[0] & tops[1], tops[0] | tops[1]
-    return both.sum(1) / either.sum(1)
+    overlap: Tensor = both.sum(1) / either.sum(1)
+    return overlap

@@ -3,6 +3,12 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation ``[D]``; the deviation of one row alone is 0."""
+    deviation = features.std(0, correction=min(1, len(features) - 1))
+    return features.mean(0), deviation + 1e-5
+
+
 def ridge_probe(
     features: Tensor, labels: Tensor, unknown: Tensor, *, penalty: float = 10.0
 ) -> Tensor:
@@ -19,7 +25,7 @@ def ridge_probe(
         ``[M]`` labels.
 
     """
-    mean, deviation = features.double().mean(0), features.double().std(0) + 1e-5
+    mean, deviation = _moments(features.double())
     known, new = (
         torch.cat([(x - mean) / deviation, mean.new_ones(len(x), 1)], 1)
         for x in (features, unknown)
@@ -57,7 +63,7 @@ def few_shot_recall(
         ``[draws, M]`` booleans: recognised as the forgotten class.
 
     """
-    mean, deviation = kept.mean(0), kept.std(0) + 1e-5
+    mean, deviation = _moments(kept)
     kept, forgotten, unknown = ((x - mean) / deviation for x in (kept, forgotten, unknown))
     means = torch.stack([kept[kept_labels == c].mean(0) for c in kept_labels.unique()])
     unknown = normalize(unknown, dim=1)

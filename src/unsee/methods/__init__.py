@@ -3,7 +3,11 @@
 from unsee.errors import OptionError
 from unsee.methods._finetune import finetune as finetune
 from unsee.methods._head_only import head_only as head_only
-from unsee.methods._method import Method as Method, method as method
+from unsee.methods._method import (
+    Method as Method,
+    gone_classes as gone_classes,
+    method as method,
+)
 from unsee.methods._noop import noop as noop
 from unsee.methods._retrain import retrain as retrain
 from unsee.methods._snu import snu as snu

@@ -15,13 +15,14 @@ from typing import Any, Literal, get_args, get_origin
 import torch
 from torch import nn
 
-from unsee.errors import OptionError
+from unsee.errors import OptionError, SplitError
 from unsee.models import Factory
 from unsee.nouns import Data
 from unsee.training import count_images, device_of
 
 Shown = Literal["buffer", "all", "forget"]
-GIVEN = ("validation", "factory")  # keyword-only too, but handed in and not chosen
+GIVEN = ("validation", "factory", "gone")  # keyword-only too, but handed in and not chosen
+AT_LEAST_ONE = ("epochs", "batch")  # unless the default is 0, which then has a meaning
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Method:
     paper: str
     data: Shown = "buffer"  # how much of what stays it is shown
     exact: bool = False  # True only if the result is a model that never saw the forget set
+    whole_classes: bool = False  # whether it can forget classes alone, not single images
 
     @property
     def name(self) -> str:
@@ -56,8 +58,25 @@ class Method:
         return {name: get_args(k) for name, k in kinds.items() if get_origin(k) is Literal}
 
     def needs(self, name: str) -> bool:
-        """Return whether it declares ``validation`` or ``factory``."""
+        """Return whether it declares ``validation``, ``factory`` or ``gone``."""
         return name in inspect.signature(self.run).parameters
+
+    def suits(self, forget: Data, gone: tuple[int, ...]) -> None:
+        """Refuse single images where it can forget whole classes alone.
+
+        Args:
+            forget: what is to go.
+            gone: the classes of which nothing stays.
+
+        Raises:
+            SplitError: if it cannot forget these.
+
+        """
+        if self.whole_classes and not {*forget.labels.tolist()} <= {*gone}:
+            raise SplitError(
+                f"Expected whole classes to forget with {self.name!r}, got images of classes that "
+                "stay: choose class=NAME, or another method"
+            )
 
     def _parameters(self) -> dict[str, inspect.Parameter]:
         parameters = inspect.signature(self.run, eval_str=True).parameters.values()
@@ -83,7 +102,7 @@ class Method:
         words = {"true": True, "false": False}
         try:
             read = words[value.lower()] if kind is bool and isinstance(value, str) else kind(value)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise OptionError(
                 f"Expected {self.name}'s {name} as {kind.__name__}, such as {default!r}, "
                 f"got {value!r}"
@@ -92,10 +111,11 @@ class Method:
             raise OptionError(
                 f"Expected {self.name}'s {name} among {list(self.choices[name])}, got {value!r}"
             )
-        negative = isinstance(read, int | float) and not 0 <= read < float("inf")
-        if negative or (isinstance(value, float) and kind is int and value != read):
+        least = 1 if name in AT_LEAST_ONE and default else 0
+        outside = isinstance(read, int | float) and not least <= read < float("inf")
+        if outside or (isinstance(value, float) and kind is int and value != read):
             raise OptionError(
-                f"Expected {self.name}'s {name} as {kind.__name__} >= 0, got {value!r}"
+                f"Expected {self.name}'s {name} as {kind.__name__} >= {least}, got {value!r}"
             )
         return read
 
@@ -104,6 +124,9 @@ class Method:
     ) -> nn.Module:
         """Return a new model; ``more`` are options and what is GIVEN, as far as it is declared."""
         given = {name: more.pop(name, None) for name in GIVEN}
+        if given["gone"] is None:
+            given["gone"] = gone_classes(forget, retain)
+        self.suits(forget, given["gone"])
         chosen = self.chosen(more) | {name: x for name, x in given.items() if self.needs(name)}
         if chosen.get("factory") is not None:
             chosen["factory"] = _counted(chosen["factory"])
@@ -115,10 +138,18 @@ class Method:
                 weight.grad = None
             own.register_forward_pre_hook(count_images)
             done = self.run(own, forget, retain, rng=rng, **chosen)
-        for key, hook in [*done._forward_pre_hooks.items()]:
-            if hook is count_images:
-                del done._forward_pre_hooks[key]
+        for module in done.modules():
+            for key, hook in [*module._forward_pre_hooks.items()]:
+                if hook is count_images:
+                    del module._forward_pre_hooks[key]
         return done.eval()
+
+
+def gone_classes(forget: Data, retain: Data) -> tuple[int, ...]:
+    """Return the classes of which nothing stays; none if that would be all of them."""
+    kept = {*retain.labels.tolist()}
+    left = sorted({*forget.labels.tolist()} - kept)
+    return () if len(left) == len(forget.classes) else tuple(left)
 
 
 def _counted(factory: Factory) -> Factory:
@@ -141,7 +172,12 @@ def _own_dice(rng: torch.Generator) -> Iterator[None]:
 
 
 def method(
-    *, title: str, paper: str, data: Shown = "buffer", exact: bool = False
+    *,
+    title: str,
+    paper: str,
+    data: Shown = "buffer",
+    exact: bool = False,
+    whole_classes: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Method]:
     """Turn a function into a :class:`Method`."""
-    return lambda run: Method(run, title, paper, data, exact)
+    return lambda run: Method(run, title, paper, data, exact, whole_classes)

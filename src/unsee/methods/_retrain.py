@@ -6,7 +6,7 @@ from unsee.data import batches, steps_per_epoch
 from unsee.methods._method import method
 from unsee.models import Factory, reinitialised
 from unsee.nouns import Data
-from unsee.training import descend, device_of
+from unsee.training import answers, descend, device_of
 
 
 @method(title="Retrain", paper="the reference itself", data="all", exact=True)
@@ -28,7 +28,7 @@ def retrain(
     every module starts anew by its own ``reset_parameters``.
     """
     fresh = (factory() if factory else reinitialised(model)).to(device_of(model))
-    batch = batch or min(256, max(32, 1 << (len(retain) // 20).bit_length() - 1))
+    batch = batch or min(256, max(32, 1 << max(1, len(retain) // 20).bit_length() - 1))
     stream = batches(retain, epochs=epochs, size=batch, rng=rng)
-    losses = (cross_entropy(fresh(x), y) for x, y in stream)
+    losses = (cross_entropy(answers(fresh, x), y) for x, y in stream)
     return descend(fresh, losses, lr=lr, steps=epochs * steps_per_epoch(len(retain), batch))

@@ -20,7 +20,7 @@ from unsee.explanation import saliency
 from unsee.methods._method import method
 from unsee.models import pixel_unit
 from unsee.nouns import Data
-from unsee.training import Statistics, batch_norm, descend, predict
+from unsee.training import Statistics, answers, descend, predict
 
 Noise = Literal["gaussian", "uniform", "mix", "replace"]
 Where = Literal["everywhere", "saliency"]
@@ -49,21 +49,29 @@ def disturbed(
     xi = draw(x.shape, generator=rng).to(x)
     if noise == "uniform":
         xi = (xi - 0.5) * 12**0.5  # deviation 1
+    xi = xi * unit.to(x)
     centre = x.mean((0, 2, 3), keepdim=True)
     match noise:
         case "gaussian" | "uniform":
-            change = sigma * unit * xi
+            change = sigma * xi
         case "mix":
-            change = min(sigma, 1.0) * (centre + unit * xi - x)
+            change = min(sigma, 1.0) * (centre + xi - x)
         case "replace":
-            change = centre + sigma * unit * xi - x
+            change = centre + sigma * xi - x
     return x + where * change
 
 
-def told(target: Target, labels: Tensor, logits: Tensor, rng: torch.Generator) -> Tensor:
+def told(
+    target: Target,
+    labels: Tensor,
+    logits: Tensor,
+    rng: torch.Generator,
+    gone: tuple[int, ...] = (),
+) -> Tensor:
     """Return what forget images are to be taken for: ``[N, K]``, each row adds up to 1.
 
     Random, uniform and masked differ in one thing: which scores are left to the other classes.
+    Classes that are ``gone`` are nobody's answer: two forgotten ones must not teach each other.
     """
     own = one_hot(labels, logits.shape[1])
     match target:
@@ -75,7 +83,10 @@ def told(target: Target, labels: Tensor, logits: Tensor, rng: torch.Generator) -
             scores = torch.zeros_like(logits)
         case "masked":
             scores = logits
-    return scores.masked_fill(own.bool(), -torch.inf).softmax(1)
+    barred = own.bool()
+    barred[:, list(gone)] = True
+    barred = torch.where(barred.all(1, keepdim=True), own.bool(), barred)
+    return scores.masked_fill(barred, -torch.inf).softmax(1)
 
 
 @method(title="Selective noise", paper="after https://doi.org/10.1007/978-3-031-77389-1_8")
@@ -85,6 +96,7 @@ def snu(
     retain: Data,
     *,
     rng: torch.Generator,
+    gone: tuple[int, ...],
     epochs: int = 1,
     lr: float = 0.02,
     noise: Noise = "gaussian",
@@ -100,10 +112,8 @@ def snu(
     An epoch is one pass over ``forget``.  ``sigma`` counts in the model's own pixel units, ``kept``
     in retain images per forget image; without any retain images their term is left out.
     """
-    q = told(target, forget.labels.cpu(), predict(model, forget).logits, rng).to(
-        forget.labels.device
-    )
-    unit = pixel_unit(model)
+    q = told(target, forget.labels.cpu(), predict(model, forget).logits, rng, gone)
+    q, unit = q.to(forget.labels.device), pixel_unit(model)
     maps = saliency(model, forget) if where == "saliency" else None
 
     def losses() -> Iterator[Tensor]:
@@ -111,15 +121,13 @@ def snu(
         order = replace(forget, labels=torch.arange(len(forget)), augment=())
         for x, rows in batches(order, size=32, epochs=epochs, rng=rng):
             strength = torch.ones(()) if maps is None else maps[rows].to(x)
-            with batch_norm(model, "frozen" if len(x) == 1 else statistics):
-                loss = cross_entropy(
-                    model(disturbed(x, noise, sigma, unit, strength, rng)), q[rows]
-                )
-                if clean:
-                    loss = loss + clean * cross_entropy(model(x), q[rows])
+            noisy = disturbed(x, noise, sigma, unit, strength, rng)
+            loss = cross_entropy(answers(model, noisy, statistics), q[rows])
+            if clean:
+                loss = loss + clean * cross_entropy(answers(model, x, statistics), q[rows])
             if keep:
                 x_r, y_r = next(keep)
-                loss = loss + cross_entropy(model(x_r), y_r)
+                loss = loss + cross_entropy(answers(model, x_r), y_r)
             yield loss
 
     return descend(model, losses(), lr=lr, steps=epochs * steps_per_epoch(len(forget), 32))

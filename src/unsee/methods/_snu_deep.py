@@ -26,6 +26,8 @@ def snu_deep(
     lr: float = 0.02,
     sigma: float = 0.25,
     temperature: float = 0.05,
+    weight: float = 1.0,
+    kd: float = 0.0,
     kept: int = 3,
     batch: int = 32,
 ) -> nn.Module:
@@ -37,6 +39,13 @@ def snu_deep(
     q = told("masked", forget.labels.cpu(), logits, rng).to(forget.labels.device)
     unit = pixel_unit(model)
     alone = not (len(retain) and kept)  # then batch norm must not learn the forget set's statistics
+    if kd and not alone:
+        lg = predict(model, retain).logits
+        lg[:, forget.labels.unique()] = -torch.inf
+        soft = (1 - kd) * one_hot(retain.labels, q.shape[1]) + kd * lg.softmax(1)
+        retain = replace(retain, labels=soft.float())
+    elif not alone:
+        retain = replace(retain, labels=one_hot(retain.labels, q.shape[1]).float())
 
     def losses() -> Iterator[Tensor]:
         keep = None if alone else batches(retain, size=batch * kept, rng=rng)
@@ -48,9 +57,9 @@ def snu_deep(
             targets = q[rows]
             if keep:
                 x_r, y_r = next(keep)
-                x, targets = torch.cat([x, x_r]), torch.cat([targets, one_hot(y_r, q.shape[1]).to(q)])
+                x, targets = torch.cat([x, x_r]), torch.cat([targets, y_r])
             with batch_norm(model, "frozen" if alone else "shared"):
                 each = cross_entropy(model(x), targets, reduction="none")
-            yield each[:n].mean() + (each[n:].mean() if keep else 0)
+            yield weight * each[:n].mean() + (each[n:].mean() if keep else 0)
 
     return descend(model, losses(), lr=lr, steps=epochs * steps_per_epoch(len(forget), batch))

@@ -1,7 +1,16 @@
 """Build, save and load classifiers.  Normalisation belongs to the model: all others pass 0..1."""
 
-from unsee.models._architectures import Factory as Factory, blueprint as blueprint
-from unsee.models._checkpoint import Checkpoint as Checkpoint, pack as pack, read as read
+from unsee.models._architectures import (
+    Factory as Factory,
+    blueprint as blueprint,
+    without_code as without_code,
+)
+from unsee.models._checkpoint import (
+    Checkpoint as Checkpoint,
+    pack as pack,
+    pack_pt as pack_pt,
+    read as read,
+)
 from unsee.models._layers import (
     head as head,
     output_layer as output_layer,

@@ -1,3 +1,5 @@
+"""Normalisation as a part of the model, which then takes images in 0..1."""
+
 import torch
 from torch import Tensor, nn
 
@@ -11,15 +13,18 @@ def normalise(model: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
     that move with the model but are not in its state dict.
 
     Raises:
-        ModelError: if mean or std are not in 0..1 units, or std is not positive.
+        ModelError: if mean or std are not in 0..1 units, or std is not positive, or the model
+            normalises already.
 
     """
+    if hasattr(model, "unsee_mean"):
+        raise ModelError("Expected a model without mean and std, got one that normalises already")
     if mean.max() > 1 or std.max() > 1:
         raise ModelError(
             f"Expected mean and std in 0..1 units, got {mean.tolist()} and {std.tolist()}: "
             "divide by 255"
         )
-    if mean.min() < 0 or std.min() <= 0 or mean.shape != std.shape:
+    if mean.shape != std.shape or not (mean.min() >= 0 and std.min() > 0):  # NaN is neither
         raise ModelError(
             f"Expected one mean >= 0 and one std > 0 per channel, got {mean.tolist()} and "
             f"{std.tolist()}"

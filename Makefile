@@ -1,0 +1,35 @@
+# make demo     a fresh clone -> .venv -> a report to look at
+# make test     a fresh clone -> .venv -> style, types and every test; `make check` is the same
+# make verify   the slow evidence behind the README's figures
+# make fix      whatever ruff can put right by itself
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/stamp
+
+.PHONY: demo test check verify fix
+.DEFAULT_GOAL := test
+
+demo: $(STAMP)
+	$(BIN)/unsee run --forget class=3 --oracle retrain --train-epochs 4 --out runs/demo --force
+	@echo "look at runs/demo/report.html"
+
+test check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+verify: $(STAMP)
+	$(BIN)/python -m pytest verify -q -s
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "unsee needs Python 3.11 or later: make PYTHON=python3.13"; exit 1; }
+	@echo "installing unsee, torch and the tools for tests into .venv: a few minutes"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,66 @@
+"""Write docs/cli.md from what the command line knows of itself; with --check only compare."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from unsee.cli import app
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+HEAD = """# Command line
+
+`python scripts/cli_docs.py` writes this page; `unsee VERB --help` says the same.
+
+Results go to stdout; progress, warnings and errors to stderr.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | a bug of unsee; the only case with a traceback |
+| 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
+| 3 | done, and a `--require` failed; or a loss stopped being finite, and the model is as it was |
+| 4 | another process works in the run folder |
+| 5 | the disk refused a write |
+| 6 | too little memory, on the machine or on the device |
+| 130, 143 | interrupted; `unsee run --resume DIR` goes on |
+| 141 | nobody reads stdout any more |
+"""
+
+
+def page() -> str:
+    """Return the text of docs/cli.md."""
+    verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    return "\n".join([HEAD, *(_section(name, verb) for name, verb in verbs.items())])
+
+
+def _section(name: str, verb: Any) -> str:
+    arguments = [p for p in verb.params if p.param_type_name == "argument"]
+    usage = " ".join(["unsee", name, *(argument.metavar for argument in arguments)])
+    rows = [f"| {_form(p)} | {_cell(p.help)} | {_default(p)} |" for p in verb.params]
+    table = ["| flag | what | default |", "|---|---|---|", *rows]
+    return "\n".join([f"## `{usage}`", "", " ".join(verb.help.split()), "", *table, ""])
+
+
+def _form(parameter: Any) -> str:
+    """Return a flag as it is typed: ``--set KEY=VALUE``."""
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.metavar}`"
+    names = ", ".join(parameter.opts)
+    return f"`{names}`" if parameter.is_flag else f"`{names} {parameter.metavar}`"
+
+
+def _default(parameter: Any) -> str:
+    shown = parameter.default is not None and parameter.default is not False
+    return f"`{parameter.default}`" if shown else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(PAGE.read_text(encoding="utf-8") != page() and f"{PAGE} is stale: run this script")
+    PAGE.write_text(page(), encoding="utf-8")

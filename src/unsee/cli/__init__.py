@@ -1,0 +1,37 @@
+"""The command line: one short function per verb, which calls the Python API."""
+
+import sys
+
+from typer.main import get_command
+
+from unsee.cli._app import app as app
+from unsee.cli._guard import guarded, listen_for_signals
+from unsee.cli._run import run as run
+from unsee.cli._stages import (
+    audit as audit,
+    explain as explain,
+    train as train,
+    unlearn as unlearn,
+)
+from unsee.cli._tables import methods as methods, report as report
+
+
+def call(*arguments: str) -> int:
+    """Run one command line and return its exit code."""
+    command = get_command(app)
+
+    def invoke() -> int | None:
+        with command.make_context("unsee", [*arguments]) as context:
+            code: int | None = command.invoke(context)
+            return code
+
+    return guarded(invoke)
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
+    listen_for_signals()
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.path.append("")  # for --arch your_module:factory; last, so that it shadows nothing
+    return call(*sys.argv[1:])

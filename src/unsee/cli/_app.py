@@ -1,0 +1,36 @@
+"""The application that all verbs register with.  What they need is imported when they run."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    rich_markup_mode=None,  # a third of a second of every --help
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"unsee {version('unsee')}")
+        raise typer.Exit
+
+
+@app.callback()
+def unsee(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Make an image classifier unsee some of its training images, and show the evidence.
+
+    Results go to stdout; progress, warnings and errors to stderr.
+
+    Exit codes: 0 done; 1 a bug of unsee; 2 bad input, nothing was written; 3 done, and a --require
+    failed; 4 another process works in the run folder; 5 the disk; 6 memory; 130 and 143
+    interrupted.
+    """

@@ -1,0 +1,108 @@
+"""From exceptions to exit codes: whatever happens, a command ends in one number and one line."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import cast
+
+import typer
+
+from unsee import console
+from unsee.errors import UnseeError
+
+BUG, BAD_INPUT, STORAGE, MEMORY, CLOSED_PIPE = 1, 2, 5, 6, 141
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+NEW_ISSUE = "please report it, with the lines above"
+# The root of what is wrong with an argument list; typer exports only this leaf of it.
+UsageError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+class Stopped(SystemExit):
+    """A signal asked this process to end; it unwinds, so no file is left half written."""
+
+
+def guarded(command: Callable[[], int | None]) -> int:
+    """Run ``command`` and return the exit code, after one line on stderr where it failed.
+
+    Only what is a bug of ours shows its traceback.
+    """
+    try:
+        code = command() or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # else a closed pipe would be noticed when nobody can handle it
+        return code
+    except typer.Exit as done:
+        return done.exit_code
+    except Stopped as stopped:
+        say("stopped: nothing is half written, and a run goes on with --resume")
+        return cast("int", stopped.code)
+    except (KeyboardInterrupt, typer.Abort):
+        say("stopped")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush when the interpreter ends
+        return CLOSED_PIPE
+    except Exception as error:
+        code, line = verdict(error)
+        if code == BUG:
+            sys.excepthook(type(error), error, error.__traceback__)
+        say(line)
+        return code
+
+
+def verdict(error: Exception) -> tuple[int, str]:
+    """Return the exit code for an exception, and the line that tells its owner what to do."""
+    if isinstance(error, UnseeError):
+        return error.exit_code, str(error)
+    if isinstance(error, UsageError):
+        hint = "" if "--help" in str(error) else "; see --help"
+        return BAD_INPUT, f"{_formatted(error).rstrip('.')}{hint}"
+    if _is_memory(error):
+        return (
+            MEMORY,
+            f"Expected enough memory, got: {str(error) or _peak()}: free some",
+        )
+    if isinstance(error, OSError):
+        if error.errno in FULL:
+            return STORAGE, f"Expected a disk that takes what is written, got: {error}"
+        return BAD_INPUT, f"Expected readable files, got: {error}"
+    return BUG, f"this is a bug in unsee ({type(error).__name__}): {NEW_ISSUE}"
+
+
+def _formatted(error: Exception) -> str:
+    text: str = getattr(error, "format_message", error.__str__)()
+    return text
+
+
+def _is_memory(error: Exception) -> bool:
+    """Tell exhausted memory from other errors, without importing torch for its kinds of them."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool({"MemoryError", "OutOfMemoryError"} & names) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _peak() -> str:
+    from unsee.accounting import peak_memory
+
+    return f"{peak_memory() / 2**30:.2f} GiB were in use at most"
+
+
+def say(line: str) -> None:
+    """Print one line to stderr, whatever is in it."""
+    console.say(f"unsee: {console.printable(line)}")
+
+
+def listen_for_signals() -> None:
+    """Let SIGINT and SIGTERM unwind the process; a second one ends it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(128 + number)

@@ -1,0 +1,52 @@
+"""A finished run in at most 15 lines of at most 80 columns."""
+
+import shlex
+from pathlib import Path
+
+from unsee.console import printable
+from unsee.nouns import Measurement, Run
+
+MODELS = ("original", "unlearned", "retrained")
+MAIN = (
+    *("forget_accuracy", "retain_accuracy", "test_accuracy", "forgotten_test_accuracy"),
+    *("membership_auc", "probe_recall", "few_shot_recall", "evidence_remaining"),
+)
+
+
+def summary(run: Run, folder: Path) -> str:
+    """Return what a person wants to know first: values with 95 % intervals, cost, where to look."""
+    rule, name = printable(run.forget["rule"]), printable(run.data["name"])
+    told = f"{run.method} forgot {rule}: {run.forget['count']} of the images of {name}"
+    models = [model for model in MODELS if model in run.measurements]
+    lines = [clipped(told), " " * 23 + "".join(f"{model:>18}" for model in models).rstrip()]
+    for key in MAIN:
+        found = [run.measurements[model].get(key) for model in models]
+        if any(found):
+            lines.append(f"{key:23}" + "".join(f"{_interval(value):>18}" for value in found))
+    lines.append(clipped(_cost(run)))
+    lines.append(f"report  {printable(str(folder / 'report.html'))}")
+    shared = ["unsee", "report", str(folder), "--redact", "--out", "shared.html"]
+    lines.append(f"next    {printable(shlex.join(shared))}")
+    return "\n".join(lines)
+
+
+def clipped(line: str, width: int = 80) -> str:
+    """Return a line of at most ``width`` characters."""
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def _interval(found: Measurement | None) -> str:
+    return f"{found.value:.3f} {found.low:.3f}-{found.high:.3f}" if found else "-"
+
+
+def _cost(run: Run) -> str:
+    """Return seconds of unlearning and retraining, their ratio and the peak memory."""
+    spent, full = (run.seconds.get(stage) for stage in ("unlearn", "retrain"))
+    parts = [] if spent is None else [f"unlearned in {spent:.1f} s"]
+    if full is not None:
+        parts.append(f"retrained in {full:.1f} s")
+    if spent and full:
+        parts.append(f"ratio {full / spent:.1f}")
+    if run.peak_memory:
+        parts.append(f"peak memory {run.peak_memory / 2**30:.2f} GiB")
+    return ", ".join(parts) or "cost not recorded"

@@ -1,0 +1,45 @@
+import json
+from dataclasses import dataclass, field, fields
+
+from unsee.errors import RunError
+from unsee.nouns._run import Options
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run, one field per flag; ``config.json`` in its folder."""
+
+    data: str = "digits"
+    classes: str | None = None  # a file of class names, one a line
+    size: int | None = None  # pixels; None: as the source has it
+    validation: str | None = None  # "ids=FILE"; None: half of the test images, where needed
+    arch: str | None = None  # None: as the checkpoint says, else resnet18:cifar-pool
+    model: str | None = None  # a checkpoint; None: the run trains one
+    init: str | None = None  # a checkpoint from which training and retraining start
+    mean: tuple[float, ...] | None = None  # per channel, in 0..1 units
+    std: tuple[float, ...] | None = None
+    output_layer: str | None = None  # None: the last Linear that runs
+    forget: str = ""  # a rule: "class=3"
+    include_twins: bool = False
+    method: str = "snu_deep"
+    options: Options = field(default_factory=dict)  # of the method: --set, --epochs
+    retain_fraction: float = 0.1
+    train_epochs: int = 12
+    seed: int = 0
+    device: str = "auto"
+    oracle: str = "none"  # none, retrain, or a checkpoint
+    redact: bool = False
+    require: tuple[str, ...] = ()  # "forget_accuracy<=0.01"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Read the fields of a ``config.json``; what it holds beside them is left out."""
+        try:
+            record = dict(json.loads(text))
+            kept = {f.name: record[f.name] for f in fields(cls) if f.name in record}
+            for name in ("mean", "std", "require"):
+                if kept.get(name) is not None:
+                    kept[name] = tuple(kept[name])
+            return cls(**kept)
+        except (ValueError, TypeError) as error:
+            raise RunError(f"Expected a config.json of unsee, got {error!r}") from error

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One set of images as a model sees it, in eval mode and without augmentation."""
+
+    labels: Tensor  # [N]
+    logits: Tensor  # [N, K] float32
+    features: Tensor  # [N, D] float32, what goes into the output layer
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Where one model looks, on a small sample of images; see :mod:`unsee.explanation`."""
+
+    layer: str  # whose output is looked at
+    forget: Tensor  # [F, h, w] >= 0, logit of the true class, unscaled
+    retain: Tensor  # [R, h, w]
+    forget_answer: Tensor  # [F, h, w], logit of the class that this model answers
+    retain_answer: Tensor  # [R, h, w]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One model, seen through the data once; all that an audit gets."""
+
+    name: str  # original, unlearned or retrained
+    model: nn.Module  # in eval mode, never changed
+    forget: Seen
+    retain: Seen
+    unseen: Seen  # test images of the same kind as the forgotten ones
+    test: Seen  # test images that the model is still to get right
+    maps: Maps | None = None  # None: the model has no layer to explain

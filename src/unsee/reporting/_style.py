@@ -1,0 +1,105 @@
+"""What every picture shares: who is who, in which colour and shape, and how numbers are written."""
+
+import unicodedata
+from itertools import accumulate
+from typing import Any, Literal
+
+from unsee.nouns import Measurement, Run
+
+Kind = Literal["share", "number"]  # how a value is written: 0.935 as 93.5 %, or as 0.935
+
+MODELS = ("original", "unlearned", "retrained")
+COLOURS = {"original": "#0072B2", "unlearned": "#D55E00", "retrained": "#009E73"}  # Okabe and Ito
+MARKERS = {"original": "o", "unlearned": "D", "retrained": "s"}  # colour is never the only sign
+FEW = 30  # images of a class below which its accuracy says little
+MISSING = "not recorded"
+FIXED = "\u00a0"  # a space at which no line breaks
+BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+
+
+def models(run: Run) -> list[str]:
+    """Return the models that the run measured, in the fixed order."""
+    return [name for name in MODELS if name in run.measurements]
+
+
+def found(run: Run, model: str, name: str) -> Measurement | None:
+    """Return one measurement, None where there is none."""
+    return run.measurements.get(model, {}).get(name)
+
+
+def class_name(run: Run, number: Any) -> str:
+    """Return the name of a class by its number, the number where it has no name."""
+    names = run.data.get("classes") or ()
+    return str(names[int(number)]) if 0 <= int(number) < len(names) else str(int(number))
+
+
+def printable(text: object) -> str:
+    r"""Return text that cannot reorder or break what stands around it.
+
+    Control characters, direction overrides and halves of surrogate pairs become U+FFFD.
+
+    >>> printable("cat\u202egod")
+    'cat\ufffdgod'
+    """
+    return "".join(
+        "\ufffd" if ord(c) in BIDI or unicodedata.category(c) in ("Cc", "Cs") else c
+        for c in str(text)
+    )
+
+
+def shortened(text: object, length: int) -> str:
+    """Return text of at most ``length`` columns, with an ellipsis for what is cut.
+
+    >>> shortened("automobile", 8), shortened("日本語", 5)
+    ('automob…', '日本…')
+    """
+    whole = printable(text)
+    widths = [2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in whole]
+    if sum(widths) <= length:
+        return whole
+    kept = sum(total < length for total in accumulate(widths))
+    return whole[:kept].rstrip() + "…"
+
+
+def number(value: float, kind: Kind = "number") -> str:
+    r"""Write one value for a reader.
+
+    >>> number(0.9351, "share"), number(-0.0004, "share"), number(0.52989)
+    ('93.5\xa0%', '0.0\xa0%', '0.530')
+    """
+    text = f"{100 * value:.1f}" if kind == "share" else f"{value:.3f}"
+    text = text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    return f"{text}{FIXED}%" if kind == "share" else text
+
+
+def interval(m: Measurement, kind: Kind = "number") -> str:
+    """Write the 95 % interval of a measurement."""
+    low, high = number(m.low, kind), number(m.high, kind)
+    return f"{low.removesuffix(f'{FIXED}%')} to {high}"
+
+
+def points(change: float) -> str:
+    """Write a difference of shares in percentage points, with its sign."""
+    text = f"{abs(100 * change):.1f}"
+    sign = "" if float(text) == 0 else "+" if change > 0 else "−"
+    return f"{sign}{text} points"
+
+
+def count(value: float | None) -> str:
+    """Write a whole number with its thousands apart."""
+    return MISSING if value is None else f"{round(value):,}"
+
+
+def duration(seconds: float | None) -> str:
+    r"""Write a time with three figures at most.
+
+    >>> duration(3.02), duration(90.7), duration(4210)
+    ('3.0\xa0s', '91\xa0s', '1\xa0h 10\xa0min')
+    """
+    if seconds is None:
+        return MISSING
+    if seconds < 180:
+        return f"{seconds:.{1 if seconds < 10 else 0}f}{FIXED}s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return (f"{hours}{FIXED}h " if hours else "") + f"{rest}{FIXED}min"

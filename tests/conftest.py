@@ -1,0 +1,156 @@
+"""A tiny data set with one class to forget, tiny models, and a run of a second over both."""
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unsee import training
+from unsee.data import choose
+from unsee.methods import METHODS
+from unsee.models import normalise
+from unsee.nouns import Config, Data
+
+torch.set_num_threads(1)  # the nets are tiny: more threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def seeded(build, seed=0):
+    """Build with weights that are the same in every test."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()
+
+
+def pattern_data(n=96, size=8, seed=0):
+    """Three classes, each a bright patch in its own place, so that a net learns them quickly."""
+    labels = torch.arange(n) % 3
+    images = torch.randint(0, 60, (n, 1, size, size), generator=rng(seed))
+    for row, label in enumerate(labels.tolist()):
+        images[row, :, 2 * label : 2 * label + 3, 2 * label : 2 * label + 3] += 180
+    test = n // 4
+    parts = np.array(["train"] * (n - test) + ["test"] * test)
+    ids = np.array(
+        [f"train/{i:05d}" for i in range(n - test)] + [f"test/{i:05d}" for i in range(test)]
+    )
+    return Data(images.to(torch.uint8), labels, ids, parts, ("a", "b", "c"), "patterns")
+
+
+def save_patterns(path, data=None):
+    """Write them as a file for ``npz:PATH``."""
+    data = data or pattern_data()
+    arrays = {"classes": np.array(data.classes)}
+    for part in ("train", "test"):
+        some = data.part(part)
+        arrays[f"{part}_images"] = some.take(torch.arange(len(some)))[:, 0].numpy()
+        arrays[f"{part}_labels"] = some.labels.numpy()
+    np.savez(path, **arrays)
+    return path
+
+
+def flat_net():
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(), nn.Linear(16, 3))
+    return normalise(net, torch.tensor([0.5]), torch.tensor([0.25]))
+
+
+def block(given, out):
+    return nn.Sequential(
+        nn.Conv2d(given, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
+
+
+def conv_net(channels=1, classes=3):
+    """Two blocks whose maps are as large as the image, then one Linear."""
+    return nn.Sequential(
+        block(channels, 6),
+        block(6, 6),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, classes),
+    )
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch):
+    """The same numbers on every machine; tests of bfloat16 ask for it."""
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: False)
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch, in_float32):
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: True)
+
+
+@pytest.fixture
+def data():
+    """48 images of noise, 4 x 4: what is to be learned is nothing, what is to be counted is all."""
+    images = torch.randint(0, 256, (48, 1, 4, 4), generator=rng(), dtype=torch.uint8)
+    parts = np.array(["train"] * 32 + ["validation"] * 4 + ["test"] * 12)
+    return Data(images, torch.arange(48) % 3, np.arange(48).astype(str), parts, ("a", "b", "c"))
+
+
+@pytest.fixture
+def split(data):
+    return choose(data, "class=c")
+
+
+@pytest.fixture
+def single(data):
+    """Four single images of classes that stay."""
+    return choose(data, torch.tensor([0, 1, 2, 5]))
+
+
+@pytest.fixture
+def model():
+    return seeded(flat_net)
+
+
+@pytest.fixture
+def patterns():
+    return choose(pattern_data(), "class=c")
+
+
+@pytest.fixture(scope="session")
+def _trained():
+    everything = pattern_data().part("train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "has_fast_bf16", lambda device: False)
+        return METHODS["retrain"](
+            nn.Identity(), everything[:0], everything, rng=rng(), factory=conv_net, epochs=8
+        )
+
+
+@pytest.fixture
+def trained(_trained):
+    """A conv net that knows the patterns; each test has its own."""
+    return copy.deepcopy(_trained)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A run of a second: ``run(config, folder)``."""
+    return Config(
+        data=f"npz:{save_patterns(tmp_path / 'patterns.npz')}",
+        arch="conftest:conv_net",
+        forget="class=c",
+        method="snu",
+        train_epochs=4,
+        oracle="retrain",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real data and checkpoints beside the checkout."""
+    folder = Path(__file__).parents[1].parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs the folder 'shared' with data and checkpoints beside the checkout")
+    return folder

@@ -1,0 +1,97 @@
+"""From exceptions to exit codes, and the page that documents them."""
+
+import ast
+import errno
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from unsee import errors, pipeline
+from unsee.cli import call
+from unsee.cli._guard import verdict
+
+ROOT = Path(__file__).parents[1]
+RUN = ("run", "--forget", "class=3", "--arch", "tinynet:build", "--out", "OUT")
+
+
+def too_much(*_, **__):
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.DataError("x"), 2),
+        (errors.DivergenceError("x"), 3),
+        (errors.BusyError("x"), 4),
+        (errors.StorageError("x"), 5),
+        (errors.DeviceMemoryError("x"), 6),
+        (MemoryError(), 6),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), 6),
+        (OSError(errno.ENOSPC, "No space left on device"), 5),
+        (PermissionError(errno.EACCES, "Permission denied", "data"), 2),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "data"), 2),
+        (ZeroDivisionError("x"), 1),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_error_has_its_exit_code(error, code, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", fails)
+    assert call(*RUN) == code
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.splitlines()[-1].startswith("unsee: ")
+    assert ("Traceback" in told.err) == (code == 1) == ("please report" in told.err)
+
+
+def test_every_error_of_ours_ends_in_the_number_of_its_docstring():
+    documented = dict(re.findall(r"x (\w+) +(\d)", errors.__doc__))
+    ours = {k: v for k, v in vars(errors).items() if k.endswith("Error") and k != "UnseeError"}
+    assert documented == {name: str(verdict(kind("x"))[0]) for name, kind in ours.items()}
+
+
+def test_exhausted_memory_is_told_with_its_size(monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "run", too_much)
+    assert call(*RUN) == 6
+    assert str(2**60) in capsys.readouterr().err
+    assert re.search(r"\d\.\d\d GiB were in use", verdict(MemoryError())[1])
+
+
+def test_an_interrupt_is_130_and_no_traceback(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    assert call(*RUN) == 130
+    assert capsys.readouterr().err == "unsee: stopped\n"
+
+
+def test_a_message_is_one_line_of_printable_characters(monkeypatch, capsys):
+    def fails(*_, **__):
+        raise errors.DataError("Expected a name, got 'a\nb\x1b[31m\u202ec\r'")
+
+    monkeypatch.setattr(pipeline, "run", fails)
+    assert call(*RUN) == 2
+    assert capsys.readouterr().err == "unsee: Expected a name, got 'a b\\x1b[31m\\u202ec '\n"
+
+
+def test_no_check_vanishes_with_python_o():
+    for path in (ROOT / "src").rglob("*.py"):
+        found = [node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Assert]
+        assert not found, path
+
+
+def test_the_page_on_the_command_line_is_what_the_command_line_says():
+    script = [sys.executable, str(ROOT / "scripts" / "cli_docs.py"), "--check"]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "cli.md").read_text()
+    verbs = ("run", "train", "unlearn", "audit", "explain", "report", "methods")
+    assert re.findall(r"^## `unsee (\w+)", page, re.MULTILINE) == [*verbs]
+    assert set(re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE)) >= set("0123456")

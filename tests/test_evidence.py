@@ -1,0 +1,83 @@
+"""The committed tables were made by the sources that are committed with them, and show what we say."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "verify"))
+
+import main_job  # noqa: E402  (the folder is not a package: its scripts are run by make verify)
+import sources  # noqa: E402
+
+CELLS = json.loads((ROOT / "docs" / "evidence" / "main_job.json").read_text())
+
+
+def value(cell, model, name):
+    return CELLS[cell]["models"][model][name]["value"]
+
+
+def test_every_cell_is_there_and_made_by_these_sources():
+    assert CELLS.keys() == main_job.CELLS.keys()
+    stale = [name for name, cell in CELLS.items() if cell["sources"] != sources.digest()]
+    assert not stale, f"make verify: the sources have changed since {stale} were measured"
+
+
+def test_the_table_is_made_from_the_results():
+    assert (ROOT / "docs" / "evidence" / "main_job.md").read_text() == main_job.table(CELLS)
+
+
+def test_layout_and_comments_do_not_make_a_table_stale():
+    text = 'def f(x):\n    """Say."""\n    return x  # why\n'
+    assert sources.code(text) == sources.code('def f(x):\n    """Other."""\n\n    return x\n')
+    assert sources.code(text) != sources.code(text.replace("return x", "return -x"))
+
+
+def test_digits_are_forgotten_in_the_demo():
+    seeds = [name for name in CELLS if name.startswith("digits")]
+    assert len(seeds) == 3
+    assert all(value(cell, "original", "test_accuracy") >= 0.97 for cell in seeds)
+    assert sum(value(cell, "unlearned", "forget_accuracy") for cell in seeds) / 3 <= 0.02
+    gaps = [
+        value(cell, "unlearned", "test_accuracy") - value(cell, "retrained", "test_accuracy")
+        for cell in seeds
+    ]
+    assert abs(sum(gaps) / 3) <= 0.015
+
+
+def test_a_class_of_mnist_is_forgotten_four_times_faster_than_retrained():
+    cell, found = CELLS["mnist-class3"], "mnist-class3"
+    assert value(found, "unlearned", "forget_accuracy") <= 0.01
+    kept = (value(found, model, "test_accuracy") for model in ("unlearned", "retrained"))
+    assert next(kept) >= next(kept) - 0.01
+    assert cell["seconds"]["retrain"] / cell["seconds"]["unlearn"] >= 4
+    assert cell["images_per_second"]["retrain"] >= 0.9 * cell["images_per_second"]["train"]
+
+
+def test_a_class_of_cifar10_is_forgotten_in_depth():
+    cell = "cifar10-class3"
+    assert value(cell, "unlearned", "forget_accuracy") <= 0.01
+    retain = [value(cell, model, "retain_accuracy") for model in ("original", "unlearned")]
+    assert retain[1] >= retain[0] - 0.02
+    test = [value(cell, model, "test_accuracy") for model in ("retrained", "unlearned")]
+    assert test[1] >= test[0] - 0.01
+    for name, drop in (("probe_recall", 0.04), ("few_shot_recall", 0.10)):
+        assert value(cell, "unlearned", name) <= value(cell, "original", name) - drop
+
+
+def test_an_edited_output_layer_fails_exactly_the_two_probes():
+    cell = "cifar10-class3-head_only"
+    assert value(cell, "unlearned", "forget_accuracy") <= 0.01
+    retain = [value(cell, model, "retain_accuracy") for model in ("original", "unlearned")]
+    assert retain[1] >= retain[0] - 0.02
+    test = [value(cell, model, "test_accuracy") for model in ("retrained", "unlearned")]
+    assert test[1] >= test[0] - 0.01
+    for name in ("probe_recall", "few_shot_recall"):
+        assert value(cell, "unlearned", name) == value(cell, "original", name)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_memory_stays_under_four_gibibytes(cell):
+    assert CELLS[cell]["peak_memory"] < 4 * 2**30

@@ -1,0 +1,133 @@
+"""Slow evidence for the main job: ``make verify`` runs every cell, resumes, and writes the tables.
+
+One cell is one ``unsee run``, in a folder of its own below ``runs/verify``, which resumes; a finished
+cell is not run again unless the sources that decide numbers have changed.  The result is ``docs/evidence/main_job.json`` and a table
+for readers beside it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sources
+
+from unsee import Config, Run, run
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("UNSEE_SHARED", ROOT.parent / "shared"))
+RESULTS = ROOT / "docs" / "evidence" / "main_job.json"
+CIFAR = SHARED / "data" / "cifar10"
+GIVEN = SHARED / "models"
+
+
+def cifar(number: int, method: str = "snu_deep", seed: int = 0) -> Config:
+    """CIFAR-10 (JPEG) with the given checkpoints: before, and without the class."""
+    return Config(
+        data=f"parquet:{CIFAR}",
+        model=str(GIVEN / "cifar10-base.safetensors"),
+        oracle=str(GIVEN / f"cifar10-no-class{number}.safetensors"),
+        forget=f"class={number}",
+        method=method,
+        seed=seed,
+    )
+
+
+def demo(seed: int) -> Config:
+    """Do what ``make demo`` does."""
+    return Config(data="digits", forget="class=3", oracle="retrain", train_epochs=4, seed=seed)
+
+
+CELLS: dict[str, Config] = {
+    **{f"digits-class3-seed{seed}": demo(seed) for seed in range(3)},
+    "cifar10-class3": cifar(3),
+    "cifar10-class3-head_only": cifar(3, "head_only"),
+    "mnist-class3": Config(
+        data=f"mnist:{SHARED / 'data' / 'MNIST' / 'raw'}",
+        arch="resnet18:imagenet",
+        forget="class=3",
+        oracle="retrain",
+        train_epochs=2,
+    ),
+}
+SHOWN = {
+    "forget": "forget_accuracy",
+    "retain": "retain_accuracy",
+    "test that stays": "test_accuracy",
+    "AUC": "membership_auc",
+    "probe": "probe_recall",
+    "few-shot": "few_shot_recall",
+    "evidence": "evidence_remaining",
+}
+
+
+def row(config: Config, done: Run) -> dict[str, Any]:
+    """Return what the tables need of one run; paths of this machine stay out."""
+    settings = {
+        name: value.replace(str(SHARED), "../shared") if isinstance(value, str) else value
+        for name, value in asdict(config).items()
+    }
+    models = {
+        model: {name: m and asdict(m) for name, m in found.items() if "/" not in name}
+        for model, found in done.measurements.items()
+    }
+    facts = ("seconds", "images_per_second", "image_gradients", "peak_memory", "environment")
+    return {
+        "sources": sources.digest(),
+        "config": settings,
+        "options": done.options,
+        "models": models,
+        **{fact: getattr(done, fact) for fact in facts},
+    }
+
+
+def table(cells: dict[str, Any]) -> str:
+    """Return the Markdown table of all cells."""
+    lines = [
+        "# The main job, measured",
+        "",
+        "Made by `make verify` (`verify/main_job.py`); intervals, n and settings of every figure are",
+        "in `main_job.json` beside this file. One seed unless a row says otherwise.",
+        "",
+        f"| cell | model | {' | '.join(SHOWN)} | seconds | image gradients |",
+        f"|---|---|{'---|' * len(SHOWN)}---|---|",
+    ]
+    stages = {"original": "train", "unlearned": "unlearn", "retrained": "retrain"}
+    for name, cell in cells.items():
+        for model, stage in stages.items():
+            if model in cell["models"]:
+                found = [cell["models"][model][key] for key in SHOWN.values()]
+                numbers = ["" if m is None else f"{m['value']:.3f}" for m in found]
+                costs = (cell[key].get(stage) for key in ("seconds", "image_gradients"))
+                spent = ["given" if cost is None else f"{cost:,.0f}" for cost in costs]
+                lines.append(f"| {name} | {model} | {' | '.join(numbers + spent)} |")
+    machine = {cell["environment"]["device"] for cell in cells.values()}
+    return "\n".join([*lines, "", f"Machine: {', '.join(sorted(machine))}.", ""])
+
+
+def main() -> None:
+    """Run the cells that are asked for, or all that are not up to date."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("cells", nargs="*", choices=[*CELLS, []], default=[])
+    asked = parser.parse_args().cells or [*CELLS]
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in asked:
+        config, folder = CELLS[name], ROOT / "runs" / "verify" / f"{name}-{sources.digest()[:8]}"
+        if known.get(name, {}).get("sources") == sources.digest():
+            print(f"{name}: up to date", file=sys.stderr)
+            continue
+        if config.data != "digits" and not SHARED.exists():
+            print(f"{name}: skipped, {SHARED} is missing", file=sys.stderr)
+            continue
+        known[name] = row(config, run(config, folder))
+        ordered = {cell: known[cell] for cell in CELLS if cell in known}
+        RESULTS.write_text(json.dumps(ordered, indent=1, sort_keys=True) + "\n")
+        RESULTS.with_suffix(".md").write_text(table(ordered))
+        print(f"{name}: done", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
