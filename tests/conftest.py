@@ -134,17 +134,22 @@ def trained(_trained):
     return copy.deepcopy(_trained)
 
 
-@pytest.fixture
-def config(tmp_path):
-    """A run of a second: ``run(config, folder)``."""
+def small_config(path):
+    """A run of a second over the patterns, which are written to this folder."""
     return Config(
-        data=f"npz:{save_patterns(tmp_path / 'patterns.npz')}",
+        data=f"npz:{save_patterns(path / 'patterns.npz')}",
         arch="conftest:conv_net",
         forget="class=c",
         method="snu",
         train_epochs=4,
         oracle="retrain",
     )
+
+
+@pytest.fixture
+def config(tmp_path):
+    """For ``run(config, folder)``."""
+    return small_config(tmp_path)
 
 
 @pytest.fixture(scope="session")

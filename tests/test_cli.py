@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.main import get_command
 
-from unsee import pipeline
+from unsee import pipeline, training
 from unsee.cli import app, call
 from unsee.cli._run import NOT_OF_THE_RUN
 from unsee.errors import BusyError
@@ -23,7 +23,9 @@ QUICK = (*TINY, "--method", "noop")
 def quick_reports():
     """Drawing takes longer than all that these tests are about."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "has_fast_bf16", lambda device: False)  # as in every single test
         patch.setattr(pipeline, "page", lambda run: f"<!doctype html>{run.method}")
+        patch.setattr(pipeline, "figures", lambda run: {})
         yield
 
 
@@ -85,6 +87,7 @@ BAD = {
     "no condition": ((*QUICK, "--require", "accuracy"), "such as 'forget_accuracy<=0.01'"),
     "two modes": ((*QUICK, "--json", "--dry-run"), "--json or --dry-run"),
     "nothing to resume": (("--resume", "gone"), "Expected a run folder to --resume"),
+    "a file": ((*QUICK, "--out", "photos.zip"), "got the file photos.zip"),
     "no such device": ((*QUICK, "--device", "tpu"), "among ['auto', 'cpu', 'cuda']"),
 }
 

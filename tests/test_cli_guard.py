@@ -3,6 +3,7 @@
 import ast
 import errno
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from unsee import errors, pipeline
 from unsee.cli import call
-from unsee.cli._guard import verdict
+from unsee.cli._guard import listen_for_signals, verdict
 
 ROOT = Path(__file__).parents[1]
 RUN = ("run", "--forget", "class=3", "--arch", "tinynet:build", "--out", "OUT")
@@ -70,6 +71,24 @@ def test_an_interrupt_is_130_and_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "run", interrupted)
     assert call(*RUN) == 130
     assert capsys.readouterr().err == "unsee: stopped\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_unwinds_and_a_second_one_ends_the_process(number, code, monkeypatch, capsys):
+    def signalled(*_, **__):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(pipeline, "run", signalled)
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        listen_for_signals()
+        assert call(*RUN) == code
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    told = capsys.readouterr().err
+    assert told.startswith("unsee: stopped") and told.count("\n") == 1 and "--resume" in told
 
 
 def test_a_message_is_one_line_of_printable_characters(monkeypatch, capsys):

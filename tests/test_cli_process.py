@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from unsee import pipeline
+from unsee import pipeline, training
 from unsee.cli import call
 from unsee.folder import EVENTS
 
 HERE = Path(__file__).parent
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as in the process of the tests
+ENVIRONMENT = os.environ | ONE_THREAD | {"PYTHONPATH": str(HERE)}
+AS_ON_THIS_MACHINE = training.has_fast_bf16  # a fixture of all tests replaces it
 UNSEE = (sys.executable, "-m", "unsee")
 TINY = ("--arch", "tinynet:build", "--forget", "class=3")
 
@@ -25,6 +27,7 @@ TINY = ("--arch", "tinynet:build", "--forget", "class=3")
 def quick_reports(monkeypatch):
     """Drawing takes longer than all that these tests are about; processes draw all the same."""
     monkeypatch.setattr(pipeline, "page", lambda run: "<!doctype html>")
+    monkeypatch.setattr(pipeline, "figures", lambda run: {})
 
 
 def unsee(*arguments, **more):
@@ -59,16 +62,12 @@ def wait_for(process, happened, seconds=60):
         time.sleep(0.005)
 
 
-def kill_when(process, file):
-    wait_for(process, file.exists)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-
-
-def test_a_stopped_and_then_killed_run_ends_with_the_bytes_of_an_unharmed_one(tmp_path):
+def test_a_stopped_and_then_killed_run_ends_with_the_bytes_of_an_unharmed_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "has_fast_bf16", AS_ON_THIS_MACHINE)
     harmed, whole = tmp_path / "harmed", tmp_path / "whole"
-    asked = (*TINY, "--train-epochs", "6", "--set", "epochs=20", "--quiet")
+    asked = (*TINY, "--train-epochs", "4", "--set", "epochs=9", "--quiet")
     log, original = harmed / EVENTS, harmed / "original.safetensors"
 
     process = unsee("run", *asked, "--out", str(harmed))
@@ -80,11 +79,14 @@ def test_a_stopped_and_then_killed_run_ends_with_the_bytes_of_an_unharmed_one(tm
     assert told.startswith("unsee: stopped") and told.count("\n") == 1
     assert not original.exists() and not [*harmed.glob("*.part")]
 
-    kill_when(unsee("run", "--resume", str(harmed), "--quiet"), original)
-    assert not (harmed / "model.safetensors").exists()
+    process = unsee("run", "--resume", str(harmed), "--quiet")
+    wait_for(process, original.exists)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (harmed / "model.safetensors").exists()
 
-    kill_when(unsee("run", "--resume", str(harmed), "--quiet"), harmed / "model.safetensors")
-    kill_when(unsee("run", *asked, "--out", str(whole)), whole / "model.safetensors")
+    assert call("run", "--resume", str(harmed), "--quiet") == 0
+    assert call("run", *asked, "--out", str(whole)) == 0
     for name in ("original.safetensors", "model.safetensors"):
         assert (harmed / name).read_bytes() == (whole / name).read_bytes()
 
@@ -126,7 +128,7 @@ def test_a_full_stdout_is_exit_5():
 def test_an_odd_environment_changes_nothing(tmp_path):
     """A C locale, 40 columns, no home, no terminal."""
     odd = {"PATH": os.environ["PATH"], "LC_ALL": "C", "COLUMNS": "40", "TERM": "dumb"}
-    odd |= {"NO_COLOR": "1", "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    odd |= ONE_THREAD | {"NO_COLOR": "1", "PYTHONPATH": str(HERE)}
     asked = (*TINY, "--train-epochs", "1", "--method", "noop", "--out", str(tmp_path / "run"))
     done = unsee("run", *asked, env=odd, stdout=subprocess.PIPE)
     out, told = done.communicate(timeout=60)

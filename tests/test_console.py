@@ -76,6 +76,7 @@ def test_without_a_terminal_a_line_comes_every_few_seconds(monkeypatch):
 def test_quiet_leaves_warnings(quiet, lines, capsys):
     with console.progress(quiet=quiet), events.stage("train"):
         events.warn("5 twins stay")
+        events.warn("5 twins stay")
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == lines
     assert "warning: 5 twins stay" in told.err

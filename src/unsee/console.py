@@ -47,15 +47,17 @@ def printable(text: str) -> str:
 
 
 class Warnings:
-    """A listener that writes warnings and nothing else."""
+    """A listener that writes each warning once and nothing else."""
 
     def __init__(self, write: Write) -> None:
         self.write = write
+        self.warned: set[str] = set()  # a run repeats in its log what was told before it began
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        if event.event == "warning":
-            self.write(f"warning: {printable(event.message or '')}")
+        if event.event == "warning" and (line := printable(event.message or "")) not in self.warned:
+            self.warned.add(line)
+            self.write(f"warning: {line}")
 
 
 class Lines(Warnings):

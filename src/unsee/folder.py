@@ -40,6 +40,7 @@ def write(path: Path, content: bytes) -> None:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
+        path.parent.mkdir(exist_ok=True)
         try:
             with part.open("xb") as file:
                 file.write(content)
@@ -152,7 +153,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
                 f"Expected a new folder or one of this very run, got {path}, whose config.json "
                 f"differs in {_differing((path / CONFIG).read_bytes(), config)}"
             )
-        for left in path.iterdir():  # of a killed process: nobody else holds the lock
+        for left in path.rglob("*.part"):  # of a killed process: nobody else holds the lock
             if PART.fullmatch(left.name):
                 left.unlink()
         _drop_half_a_line(path / EVENTS)
@@ -233,8 +234,9 @@ def load_run(path: Path) -> Run:
         text = (path / "audit.json").read_text()
         arrays: dict[str, NDArray[Any]] = {}
         if (path / "arrays.npz").exists():
-            with np.load(path / "arrays.npz", allow_pickle=False) as stored:
-                arrays = dict(stored)
+            with (path / "arrays.npz").open("rb") as file:  # numpy would leave a bad one open
+                with np.load(file, allow_pickle=False) as stored:
+                    arrays = dict(stored)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"Expected a folder with a finished run, got {path}: {error}") from error
     return Run.from_json(text, arrays)

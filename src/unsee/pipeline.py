@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from unsee.audits import AUDITS, Audit
 from unsee.data import as_floats
 from unsee.errors import OptionError
 from unsee.explanation import look_closely, pictures
-from unsee.folder import Begun, Facts, Folder, load_run, opened, pack_arrays
+from unsee.folder import Begun, Facts, Folder, load_run, opened, pack_arrays, write
 from unsee.methods import Method, find, gone_classes
-from unsee.models import Checkpoint, output_layer, pack, read
+from unsee.models import Checkpoint, output_layer, pack, pack_pt, read
 from unsee.nouns import Config, Data, Measurement, Measurements, Run, Seen, Split, View
 from unsee.preparation import Bench, Job, prepare
-from unsee.reporting import page, redacted
+from unsee.reporting import figures, page, redacted
 from unsee.training import device_of, predict
 
 MAPPED = 256  # images of each kind whose maps are compared
@@ -194,7 +195,13 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
         place.stage("audit", "audit.json", lambda: (audited().to_json().encode(), {}))
         place.stage("arrays", "arrays.npz", lambda: (pack_arrays(audited().arrays), {}))
         done = load_run(folder)
-        place.stage("report", "report.html", lambda: (page(done).encode(), {}))
+
+        def reported() -> tuple[bytes, Facts]:
+            for name, drawn in figures(done).items():
+                write(place / "figures" / f"{name}.svg", drawn.encode())
+            return page(done).encode(), {}
+
+        place.stage("report", "report.html", reported)
     return done
 
 
@@ -208,11 +215,12 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     ) -> nn.Module:
         def content() -> tuple[bytes, Facts]:
             model, cost = measured(make)
-            plain = Checkpoint(model.state_dict(), job.facts)
-            return pack(like.like(model) if like else plain), cost
+            return pack(alike(job, like, model)), cost
 
         costs[stage] = place.stage(stage, file, content)
-        return job.load(read(place / file))  # a resumed run starts from here too
+        with events.noted():  # of what reading our own file tells
+            stored = read(place / file)
+        return job.load(stored)  # a resumed run starts from here too
 
     if job.given is None:
         original = made(
@@ -227,6 +235,9 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     models["unlearned"] = made(
         "unlearn", "model.safetensors", job.given, lambda: unlearned(job, original)
     )
+    if job.given is not None and job.given.container == "pt":
+        again = alike(job, job.given, models["unlearned"])
+        place.stage("container", "model.pt", lambda: (pack_pt(again), {}))
     if config.oracle == "retrain":
         models["retrained"] = made(
             "retrain",
@@ -239,6 +250,13 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     return models, {"method": config.method, "options": job.options, **totals(costs)}
 
 
+def alike(job: Job, before: Checkpoint | None, model: nn.Module) -> Checkpoint:
+    """Return the weights of ``model`` as ``before`` had its own, with all that is known of them."""
+    if before is None:
+        return Checkpoint(model.state_dict(), job.facts)
+    return replace(before.like(model), facts=job.facts)
+
+
 def trained(bench: Bench, split: Split | None, purpose: str) -> nn.Module:
     """Train a new model, on all training images or without those that ``split`` forgets.
 
@@ -246,8 +264,10 @@ def trained(bench: Bench, split: Split | None, purpose: str) -> nn.Module:
     """
     everything = bench.train
     forget, retain = (split.forget, split.retain) if split else (everything[:0], everything)
+    with torch.random.fork_rng():  # only its device counts: training starts from ``restart``
+        blank = bench.new()
     return unlearn(
-        nn.Identity(),
+        blank,
         forget,
         retain,
         method="retrain",

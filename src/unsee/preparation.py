@@ -16,7 +16,7 @@ from unsee.errors import ModelError, OptionError
 from unsee.events import warn
 from unsee.folder import digest
 from unsee.methods import Method, find
-from unsee.models import Checkpoint, blueprint, normalise, output_layer, read
+from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
 from unsee.nouns import Config, Data, Split
 from unsee.requirements import Requirement, parse
 from unsee.training import predict
@@ -116,10 +116,12 @@ def lay_out(config: Config) -> Bench:
     given, init, oracle = (_checkpoint(path) for path in (config.model, config.init, _path(config)))
     data = sources.load(config.data, size=config.size, classes=config.classes)
     facts = {**(init.facts if init else {}), **(given.facts if given else {})}
-    data = _with_class_names(data, facts)
+    for checkpoint in (given, init, oracle):
+        data = _with_class_names(data, checkpoint.facts if checkpoint else {})
     mean, std = _units(config, facts, data)
+    _same_units(oracle, mean, std)
     facts = {
-        "arch": config.arch or facts.get("arch", ARCH),
+        "arch": config.arch or without_code(facts.get("arch") or ARCH),
         "classes": [*data.classes],
         "mean": mean and [*mean],
         "std": std and [*std],
@@ -204,6 +206,8 @@ def _units(
     """Return mean and std per channel: as told, else of the checkpoint, else of the images."""
     mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
     if mean is None and std is None:
+        if data.images.dtype != torch.uint8:  # floats are as their owner has prepared them
+            return None, None
         if config.model is None and config.init is None:
             return _moments(data)
         warn(
@@ -219,6 +223,19 @@ def _units(
             f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
         )
     return tuple(mean), tuple(std)
+
+
+def _same_units(
+    oracle: Checkpoint | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> None:
+    """Refuse a reference that was trained on other numbers: it would be shown the wrong ones."""
+    for name, ours in (("mean", mean), ("std", std)):
+        theirs = None if oracle is None else oracle.facts.get(name)
+        if theirs is not None and list(theirs) != list(ours or ()):
+            raise ModelError(
+                f"Expected an --oracle with the {name} of the original, {ours}, got {theirs}: "
+                "give --mean and --std, or another reference"
+            )
 
 
 def _moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:

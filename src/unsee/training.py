@@ -167,7 +167,7 @@ def descend(
                 )
         if loss is None:
             optimizer.zero_grad()
-            return model
+            return model.to(memory_format=torch.contiguous_format)  # as it is stored and read
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

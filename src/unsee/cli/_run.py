@@ -76,14 +76,16 @@ def run(
 ) -> int:
     """Let a model unsee images, measure what is left, and report.
 
-    Without --model one is trained first.  Writes a run folder: the models, audit.json, arrays.npz
-    and report.html.
+    Without --model one is trained first.  Writes a run folder: the models, audit.json, arrays.npz,
+    figures and report.html.
     """
     config = _resumed(context, Path(resume)) if resume else flags.config_of(context)
     flags.required(config.forget, "--forget", "class=3")
     if dry_run:
         return _rehearse(config, as_json=json_)
     folder = Path(resume or flags.required(out, "--out", "runs/first"))
+    if folder.is_file():
+        raise OptionError(f"Expected a folder, got the file {folder}: name another")
     from unsee import console, pipeline
 
     begun: Begun = "continue" if resume else "replace" if force else "refuse"

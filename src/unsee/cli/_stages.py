@@ -108,9 +108,10 @@ def unlearn(
 
     with _stage("unlearn", quiet=quiet):
         job = preparation.prepare(config)
-        before = models.read(Path(given))
-        after = pipeline.unlearned(job, job.load(before))
-        folder.write(path, models.pack(before.like(after)))
+        before = job.given or models.read(Path(given))
+        after = pipeline.alike(job, before, pipeline.unlearned(job, job.load(before)))
+        pack = models.pack_pt if before.container == "pt" else models.pack
+        folder.write(path, pack(after))
     print(path)
 
 

@@ -20,6 +20,10 @@ from unsee.nouns import Data
 Array = NDArray[Any]
 PREFIXES = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 IMAGES = ("{}_images", "x_{}", "X_{}", "{}_x")
+DAMAGED = (  # what zipfile and numpy raise; RuntimeError: encrypted, or packed in an unknown way
+    *(OSError, ValueError, EOFError, KeyError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 LABELS = ("{}_labels", "y_{}", "Y_{}", "{}_y")
 
 
@@ -83,7 +87,9 @@ def _arrays(place: Path) -> dict[str, Array]:
             raise DataError(f"Expected arrays that fit in half of the memory, got {size} bytes")
         with np.load(place, allow_pickle=False) as found:
             return {name: np.asarray(found[name]) for name in found.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except DAMAGED as error:
         raise DataError(f"Expected an .npz file of plain arrays at {place}, got {error}") from error
 
 

@@ -86,12 +86,19 @@ def _table(place: Path, part: str) -> arrow.Table | None:
                 f"Expected files that fit in half of the memory, got {sum(sizes)} bytes in "
                 f"{part}*.parquet of {place}: give fewer files"
             )
-        return arrow.concat_tables([file.read() for file in files])
-    except (arrow.ArrowException, OSError) as error:
+        table = arrow.concat_tables([file.read() for file in files])
+        table.validate(full=True)  # text that is none would fail wherever it is first looked at
+        names = table.column_names
+    except DataError:
+        raise
+    except (arrow.ArrowException, OSError, ValueError) as error:
         found = [path.name for path in paths]
         raise DataError(
             f"Expected whole Parquet files of one schema in {place}, got {found}: {error}"
         ) from error
+    if len({*names}) != len(names):
+        raise DataError(f"Expected columns of different names in {place}, got {names}")
+    return table
 
 
 def _column(table: arrow.Table, names: tuple[str, ...], place: Path) -> str:

@@ -24,9 +24,9 @@ def text_of(path: Path, what: str, error: type[UnseeError]) -> str:
             raise error(f"Expected a text file of {what} at {path}, got something else")
         content = path.read_bytes()
         return content.decode("utf-16" if content.startswith(WIDE) else "utf-8-sig")
+    except error:
+        raise
     except (OSError, ValueError) as reason:  # ValueError: not of that encoding, or a NUL in path
-        if isinstance(reason, error):
-            raise
         raise error(f"Expected a text file of {what} at {path}, got {reason}") from reason
 
 
