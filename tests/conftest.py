@@ -2,6 +2,7 @@
 
 import copy
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def patterns():
     return choose(pattern_data(), "class=c")
 
 
-@pytest.fixture(scope="session")
+@cache
 def _trained():
     everything = pattern_data().part("train")
     with pytest.MonkeyPatch.context() as patch:
@@ -129,9 +130,9 @@ def _trained():
 
 
 @pytest.fixture
-def trained(_trained):
+def trained():
     """A conv net that knows the patterns; each test has its own."""
-    return copy.deepcopy(_trained)
+    return copy.deepcopy(_trained())
 
 
 def small_config(path):
@@ -152,7 +153,7 @@ def config(tmp_path):
     return small_config(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def shared():
     """The folder of real data and checkpoints beside the checkout."""
     folder = Path(__file__).parents[1].parent / "shared"

@@ -185,6 +185,16 @@ def test_a_dry_run_counts_and_estimates_and_writes_nothing(tmp_path, monkeypatch
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_dry_run_warns_as_a_run_would(tmp_path, capsys):
+    ids = tmp_path / "ids.txt"
+    ids.write_text("train/00000\ntrain/00000\n")
+    asked = ("--forget", f"ids={ids}", "--arch", "tinynet:build", "--dry-run", "--quiet")
+    assert call("run", *asked) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("warning: 1 ids of ids.txt are repeated")
+    assert "would forget 1 of 1437" in told.out
+
+
 def test_a_folder_that_another_process_works_in_is_busy(tmp_path, capsys):
     with opened(tmp_path / "run", "{}"):
         assert call("run", *QUICK, "--out", str(tmp_path / "run")) == BusyError.exit_code == 4

@@ -291,7 +291,7 @@ except BusyError as error:
 
     def tried():
         return subprocess.run(
-            [sys.executable, "-c", other], capture_output=True, text=True, check=True, timeout=20
+            [sys.executable, "-c", other], capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
     with opened(tmp_path, WORDS):

@@ -13,7 +13,7 @@ def test_the_example_with_an_own_network_and_an_own_dataset(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     told = {

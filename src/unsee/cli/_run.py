@@ -82,7 +82,7 @@ def run(
     config = _resumed(context, Path(resume)) if resume else flags.config_of(context)
     flags.required(config.forget, "--forget", "class=3")
     if dry_run:
-        return _rehearse(config, as_json=json_)
+        return _rehearse(config, as_json=json_, quiet=quiet)
     folder = Path(resume or flags.required(out, "--out", "runs/first"))
     if folder.is_file():
         raise OptionError(f"Expected a folder, got the file {folder}: name another")
@@ -135,13 +135,16 @@ def _resumed(context: Context, folder: Path) -> "Config":
     return begun
 
 
-def _rehearse(config: "Config", *, as_json: bool) -> int:
+def _rehearse(config: "Config", *, as_json: bool, quiet: bool) -> int:
+    if as_json:
+        raise OptionError("Expected --json or --dry-run, got both: a dry run measures nothing")
+    from unsee import console
     from unsee.cli._rehearsal import rehearsed
     from unsee.preparation import prepare
 
-    if as_json:
-        raise OptionError("Expected --json or --dry-run, got both: a dry run measures nothing")
-    print(rehearsed(prepare(config)))
+    with console.progress(quiet=quiet):
+        told = rehearsed(prepare(config))
+    print(told)
     return 0
 
 
