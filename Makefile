@@ -20,7 +20,7 @@ test check: $(STAMP)
 	$(BIN)/pytest
 
 verify: $(STAMP)
-	$(BIN)/python -m pytest verify -q -s
+	$(BIN)/python verify/main_job.py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

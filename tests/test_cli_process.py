@@ -37,12 +37,13 @@ def unsee(*arguments, **more):
 
 def test_help_takes_less_than_three_tenths_of_a_second():
     taken = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(5):  # in seconds of the processor: what else the machine does is not our cost
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([*UNSEE, "--help"], capture_output=True, env=ENVIRONMENT)
-        taken.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0 and b"unlearn" in done.stdout and done.stderr == b""
-    assert min(taken) < 0.3, taken
+    assert 0 < min(taken) < 0.3, taken
 
 
 @pytest.mark.parametrize("asked", [("--help",), ("run", "--help"), ("--version",), ("run", "--x")])

@@ -1,4 +1,4 @@
-"""The committed tables were made by the sources that are committed with them, and show what we say."""
+"""The committed tables were made by the committed sources, and show what we say."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
 """Slow evidence for the main job: ``make verify`` runs every cell, resumes, and writes the tables.
 
-One cell is one ``unsee run``, in a folder of its own below ``runs/verify``, which resumes; a finished
-cell is not run again unless the sources that decide numbers have changed.  The result is ``docs/evidence/main_job.json`` and a table
-for readers beside it.
+One cell is one ``unsee run``, in a folder of its own below ``runs/verify``, which resumes; a cell
+that is finished runs again only when the sources that decide numbers have changed.  The results are
+``docs/evidence/main_job.json`` and a table for readers beside it.
 """
 
 import argparse
@@ -89,8 +89,8 @@ def table(cells: dict[str, Any]) -> str:
     lines = [
         "# The main job, measured",
         "",
-        "Made by `make verify` (`verify/main_job.py`); intervals, n and settings of every figure are",
-        "in `main_job.json` beside this file. One seed unless a row says otherwise.",
+        "Made by `make verify` (`verify/main_job.py`). Intervals, n and settings of every figure",
+        "are in `main_job.json` beside this file; one cell is one seed.",
         "",
         f"| cell | model | {' | '.join(SHOWN)} | seconds | image gradients |",
         f"|---|---|{'---|' * len(SHOWN)}---|---|",

@@ -1,4 +1,4 @@
-"""The digest of the sources that numbers depend on: comments, docstrings and layout do not count."""
+"""The digest of the sources that numbers depend on; comments, docstrings, layout do not count."""
 
 import ast
 import hashlib

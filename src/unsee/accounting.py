@@ -16,13 +16,14 @@ import torch
 from torch import nn
 
 from unsee.nouns import STAGES, Split
-from unsee.training import counting, has_fast_bf16
+from unsee.training import counting, has_fast_bf16, warm_up
 
 Facts = dict[str, Any]
 
 
 def measured(make: Callable[[], nn.Module]) -> tuple[nn.Module, Facts]:
     """Return a model and what it cost: seconds, image gradients and the peak memory so far."""
+    warm_up()
     start = time.perf_counter()
     with counting() as spent:
         model = make()

@@ -101,6 +101,12 @@ def device_of(model: nn.Module) -> torch.device:
     return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
+@cache
+def warm_up() -> None:
+    """Make torch's first optimizer: it imports the compiler, seconds that are no method's cost."""
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).zero_grad()
+
+
 def _one_cycle(
     optimizer: torch.optim.Optimizer, lr: float, total: int, warmup: float
 ) -> OneCycleLR:
