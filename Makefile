@@ -10,7 +10,7 @@ STAMP := .venv/stamp
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
-	$(BIN)/unsee run --forget class=3 --oracle retrain --train-epochs 4 --out runs/demo --force
+	$(BIN)/unsee run --forget class=3 --oracle retrain --train-epochs 6 --out runs/demo --force
 	@echo "look at runs/demo/report.html"
 
 test check: $(STAMP)

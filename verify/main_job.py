@@ -38,7 +38,7 @@ def cifar(number: int, method: str = "snu_deep", seed: int = 0) -> Config:
 
 def demo(seed: int) -> Config:
     """Do what ``make demo`` does."""
-    return Config(data="digits", forget="class=3", oracle="retrain", train_epochs=4, seed=seed)
+    return Config(data="digits", forget="class=3", oracle="retrain", train_epochs=6, seed=seed)
 
 
 CELLS: dict[str, Config] = {

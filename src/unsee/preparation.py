@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -231,7 +232,7 @@ def _same_units(
     """Refuse a reference that was trained on other numbers: it would be shown the wrong ones."""
     for name, ours in (("mean", mean), ("std", std)):
         theirs = None if oracle is None else oracle.facts.get(name)
-        if theirs is not None and list(theirs) != list(ours or ()):
+        if theirs is not None and not np.allclose(theirs, ours or np.nan, rtol=0, atol=0.01):
             raise ModelError(
                 f"Expected an --oracle with the {name} of the original, {ours}, got {theirs}: "
                 "give --mean and --std, or another reference"

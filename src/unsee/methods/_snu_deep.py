@@ -20,7 +20,7 @@ from unsee.models import pixel_unit
 from unsee.nouns import Data, Seen
 from unsee.training import answers, descend, predict
 
-STEPS, SMALLEST, LARGEST = 32, 12, 42  # an epoch of fewer steps does not get anywhere
+STEPS, SMALLEST, LARGEST = 32, 12, 128  # an epoch of fewer steps does not get anywhere
 
 
 @method(title="Selective noise, deep", paper="ours, on https://doi.org/10.1007/978-3-031-77389-1_8")
@@ -32,7 +32,7 @@ def snu_deep(
     rng: torch.Generator,
     gone: tuple[int, ...],
     epochs: int = 1,
-    lr: float = 0.01,
+    lr: float = 0.0125,
     sigma: float = 0.25,
     temperature: float = 0.05,
     weight: float = 0.5,
@@ -46,7 +46,7 @@ def snu_deep(
     ``sigma`` in the model's own pixel units; ``kept`` images from the buffer stand beside it in one
     batch, so that batch norm sees no batch of forgotten images alone.  ``temperature`` sharpens q:
     soft answers would leave the forgotten images between the classes, where they can be read off.
-    ``batch`` 0: forget images for 32 steps an epoch, within 12 and 42.
+    ``batch`` 0: forget images for 32 steps an epoch, within 12 and 128.
     """
     seen = predict(model, forget)
     q = told("masked", seen.labels, seen.logits / temperature, rng, gone)
