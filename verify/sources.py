@@ -7,7 +7,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
 DECIDE = (
     *("functional", "data", "models", "training.py", "explanation", "methods", "audits"),
-    *("accounting.py", "nouns.py", "preparation.py", "pipeline.py"),
+    *("accounting.py", "nouns", "preparation.py", "pipeline.py"),
 )
 
 

@@ -16,7 +16,7 @@ MAIN = (
 def summary(run: Run, folder: Path) -> str:
     """Return what a person wants to know first: values with 95 % intervals, cost, where to look."""
     rule, name = printable(run.forget["rule"]), printable(run.data["name"])
-    told = f"{run.method} forgot {rule}: {run.forget['count']} of the images of {name}"
+    told = f"{run.method}, asked to forget {rule}: {run.forget['count']} images of {name}"
     models = [model for model in MODELS if model in run.measurements]
     lines = [clipped(told), " " * 23 + "".join(f"{model:>18}" for model in models).rstrip()]
     for key in MAIN:
@@ -24,6 +24,8 @@ def summary(run: Run, folder: Path) -> str:
         if any(found):
             lines.append(f"{key:23}" + "".join(f"{_interval(value):>18}" for value in found))
     lines.append(clipped(_cost(run)))
+    if rates := [f"{stage} {rate:,.0f}" for stage, rate in run.images_per_second.items() if rate]:
+        lines.append(clipped(f"images per second: {', '.join(rates)}"))
     lines.append(f"report  {printable(str(folder / 'report.html'))}")
     shared = ["unsee", "report", str(folder), "--redact", "--out", "shared.html"]
     lines.append(f"next    {printable(shlex.join(shared))}")
