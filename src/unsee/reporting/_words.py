@@ -116,6 +116,14 @@ def _in_words(run: Run, name: str) -> str | None:
     return f"{measure(name).title.lower()} {values}" if values else None
 
 
+def _deeper(run: Run) -> str:
+    """Say how features can be made to forget, where answers have."""
+    if "epochs" not in run.options:
+        return "To come closer to retraining, take a method that trains all layers."
+    more = int(run.options["epochs"]) + 1
+    return f"To come closer to retraining, train longer (--epochs {more}), or retrain."
+
+
 def _judged(run: Run) -> tuple[str, Tone, list[str]]:
     """Return the label, its tone and what to do next."""
     state, lost, traces = _forgotten(run), _lost(run), _traces(run)
@@ -126,9 +134,7 @@ def _judged(run: Run) -> tuple[str, Tone, list[str]]:
     if damaged or state == TOO_MUCH:
         steps.append(_gentler(run))
     if traces and state == FORGOTTEN:
-        steps.append(
-            "To come closer to retraining, take a method that trains all layers, or train longer."
-        )
+        steps.append(_deeper(run))
     if alone:
         steps.append(
             "For a reference give a model retrained without these images: --oracle retrain, or "
