@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import sources
+import provenance
 
 from unsee import Config, Run, run
 
@@ -77,7 +77,7 @@ def row(config: Config, done: Run) -> dict[str, Any]:
     }
     facts = ("seconds", "images_per_second", "image_gradients", "peak_memory", "environment")
     return {
-        "sources": sources.digest(),
+        "sources": provenance.digest(config.method),
         "config": settings,
         "options": done.options,
         "models": models,
@@ -137,8 +137,10 @@ def main() -> None:
     asked = parser.parse_args().cells or [*CELLS]
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in asked:
-        config, folder = CELLS[name], ROOT / "runs" / "verify" / f"{name}-{sources.digest()[:8]}"
-        if known.get(name, {}).get("sources") == sources.digest():
+        config = CELLS[name]
+        made_by = provenance.digest(config.method)
+        folder = ROOT / "runs" / "verify" / f"{name}-{made_by[:8]}"
+        if known.get(name, {}).get("sources") == made_by:
             print(f"{name}: up to date", file=sys.stderr)
             continue
         if config.data != "digits" and not SHARED.exists():
