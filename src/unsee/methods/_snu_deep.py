@@ -53,7 +53,8 @@ def snu_deep(
     forget = replace(forget, labels=q.to(forget.labels.device))
     alone = not (len(retain) and kept)
     if not alone:
-        retain = replace(retain, labels=_softened(predict(model, retain), gone, kd).to(q))
+        softened = _softened(predict(model, retain), gone, kd)
+        retain = replace(retain, labels=softened.to(retain.labels.device, q.dtype))
     unit, batch = pixel_unit(model), batch or min(LARGEST, max(SMALLEST, len(forget) // STEPS))
 
     def losses() -> Iterator[Tensor]:
