@@ -13,9 +13,10 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "nouns", "functional", "data", "models", "training", "explanation"),
-    *("methods", "audits", "folder", "accounting", "reporting", "requirements", "preparation"),
-    *("pipeline", "certificate", "ledger", "web", "benchmark", "console", "cli", "__init__"),
+    *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
+    *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
+    *("requirements", "references", "preparation", "erasure", "auditing", "fleets", "pipeline"),
+    *("certificate", "ledger", "web", "benchmark", "console", "cli", "__init__"),
     "__main__",
 ]
 UPWARDS = {("nouns/_data.py", "data")}  # Data.from_dataset: the one name that users look for there

@@ -20,7 +20,7 @@ from unsee.methods._snu import disturbed, told
 from unsee.pipeline import unlearn
 from unsee.training import counting, predict
 
-TRAINED = [name for name in METHODS if name not in ("noop", "head_only")]
+TRAINED = [name for name in METHODS if name not in ("noop", "head_only", "random_head")]
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

@@ -1,19 +1,30 @@
 """The page in a real browser, narrow and wide, light and dark."""
 
+import dataclasses
+import functools
 import shutil
 
 import pytest
-from runs import bare, example, with_classes
+from runs import bare, example, large, verdict, with_classes
 
-from unsee.reporting import report
+from unsee.reporting import compare, page, redacted
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LONG = "a_very_long_class_name_without_any_place_to_break_it_" * 5
+HOSTILE = ("<script>alert(1)</script>", "\u202etxt.exe", "<img src=x onerror=alert(2)>")
 RUNS = {
     "full": example(),
+    "large": large(),
+    "hostile": with_classes(example(notes=HOSTILE, method=HOSTILE[0]), HOSTILE, gone=HOSTILE[:1]),
+    "redacted": redacted(example()),
     "bare": bare(),
     "long names": with_classes(example(notes=(LONG,), method=LONG), (LONG, "b", "c"), gone=[LONG]),
 }
+
+
+@functools.cache
+def made(name):
+    return page(RUNS[name])
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +40,12 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """Open the report of a run; collect what it asks for and complains of."""
+    """Open a page; collect what it asks for and complains of."""
     opened = []
 
-    def visit(run, width, scheme="light"):
-        file = report(run, tmp_path / "report.html")
+    def visit(text, width, scheme="light"):
+        file = tmp_path / "report.html"
+        file.write_text(text, encoding="utf-8")
         tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         opened.append(tab)
         tab.asked, tab.said = [], []
@@ -48,10 +60,19 @@ def visit(browser, tmp_path):
         tab.close()
 
 
-@pytest.mark.parametrize("width", [400, 1600])
-@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_nothing_is_wider_than_the_window_nothing_is_asked_for_nothing_fails(visit, run, width):
-    tab = visit(run, width)
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_is_wider_than_the_window_nothing_is_asked_for_nothing_fails(visit, name, width):
+    fits(visit(made(name), width), width)
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_a_comparison_fits_asks_for_nothing_and_fails_at_nothing(visit, width):
+    runs = [example(), example(gone=False), bare(), RUNS["long names"], RUNS["hostile"]]
+    fits(visit(compare(runs, ["a", LONG, *HOSTILE]), width), width)
+
+
+def fits(tab, width):
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     inside, window = tab.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
@@ -63,7 +84,7 @@ def test_nothing_is_wider_than_the_window_nothing_is_asked_for_nothing_fails(vis
 
 
 def test_the_browser_sees_an_overflow_and_a_refused_request_where_there_are_some(visit):
-    tab = visit(example(), 400)
+    tab = visit(made("full"), 400)
     tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<hr style=width:900px>')")
     assert tab.evaluate("document.documentElement.scrollWidth") > 400
     tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=other.png>')")
@@ -73,9 +94,10 @@ def test_the_browser_sees_an_overflow_and_a_refused_request_where_there_are_some
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_the_page_in_both_schemes(visit, scheme):
-    tab = visit(example(), 1600, scheme)
+    tab = visit(made("full"), 1600, scheme)
     colours = tab.evaluate(
-        """() => ['body', 'h1', '.label', '.note', 'figcaption', 'svg text', 'summary', '.about']
+        """() => ['body', 'h1', '.label', '.note', 'figcaption', 'svg text', 'summary', '.about',
+                  '.warning', 'nav a', '.basis dt', '.audits th', '.group th', '.interval']
         .map(s => { const e = document.querySelector(s); const c = getComputedStyle(e);
           return [s, s == 'svg text' ? c.fill : c.color]; })
         .concat([['page', getComputedStyle(document.body).backgroundColor]])"""
@@ -88,8 +110,32 @@ def test_words_stand_out_from_the_page_in_both_schemes(visit, scheme):
         assert contrast >= 4.5, f"{name}: {contrast:.1f}"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("light", ["green", "amber", "red", "grey"])
+def test_every_light_stands_out_from_the_page_with_a_shape(visit, light, scheme):
+    run = example(arrays={})
+    run = dataclasses.replace(run, verdict=verdict(run.measurements, 8, light, "cannot tell"))
+    tab = visit(compare([run, run]), 1000, scheme)
+    colour, page_colour, width = tab.evaluate(
+        """() => { const e = document.querySelector('.label'); const s = e.querySelector('svg');
+        return [getComputedStyle(e).color, getComputedStyle(e.closest('.box')).backgroundColor,
+                s.getBoundingClientRect().width]; }"""
+    )
+    a, b = luminance(colour), luminance(page_colour)
+    assert (max(a, b) + 0.05) / (min(a, b) + 0.05) >= 4.5 and width >= 12
+
+
+def test_nothing_but_our_own_paper_is_printed_wider_than_the_sheet(visit):
+    tab = visit(made("full"), 1000)
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins, in CSS pixels
+    inside = tab.evaluate("document.documentElement.scrollWidth")
+    assert inside <= 718
+    assert tab.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
 def test_words_in_drawings_are_at_least_eight_pixels_high_on_a_phone(visit):
-    tab = visit(example(), 400)
+    tab = visit(made("full"), 400)
     sizes = tab.evaluate(
         """() => [...document.querySelectorAll('svg text')].map(t =>
         parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getScreenCTM().a)"""
@@ -99,7 +145,7 @@ def test_words_in_drawings_are_at_least_eight_pixels_high_on_a_phone(visit):
 
 
 def test_the_order_of_headings_skips_no_level(visit):
-    tab = visit(example(), 1600)
+    tab = visit(made("full"), 1600)
     levels = tab.evaluate(
         "[...document.querySelectorAll('h1,h2,h3,h4')].map(h => Number(h.tagName[1]))"
     )

@@ -5,9 +5,17 @@ import hashlib
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
+CALIBRATED = (  # what the numbers of the verdict's simulation depend on
+    *("functional/_intervals.py", "functional/_probes.py", "functional/_ranking.py"),
+    *("audits/_accuracy.py", "audits/_membership.py", "audits/_few_shot.py", "audits/_observe.py"),
+    *("data/_batches.py", "data/_choose.py", "data/_digits.py", "data/_pixels.py"),
+    *("models/_architectures.py", "models/_normalise.py", "training.py", "draws.py", "erasure.py"),
+    *("methods/_method.py", "methods/_retrain.py", "methods/_head_only.py"),
+    *("methods/_random_head.py", "verdict/_bands.py", "verdict/_rules.py", "verdict/_policy.py"),
+)
 DECIDE = (
     *("functional", "data", "models", "training.py", "explanation", "methods", "audits"),
-    *("accounting.py", "nouns", "preparation.py", "pipeline.py"),
+    *("accounting.py", "nouns", "preparation.py", "draws.py", "erasure.py", "auditing.py"),
 )
 
 
@@ -20,6 +28,15 @@ def digest(method: str) -> str:
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             if name != "methods" or path.name in ours | _imported(method):
                 total.update(f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode())
+    return total.hexdigest()
+
+
+def digest_of_calibration() -> str:
+    """Return a SHA-256 over everything that can change the verdict's simulation."""
+    total = hashlib.sha256(code((Path(__file__).parent / "calibration.py").read_text()).encode())
+    for name in CALIBRATED:
+        total.update(f"{name}\n{code((SOURCE / name).read_text())}\n".encode())
+    total.update((SOURCE / "verdict" / "policy.toml").read_bytes())
     return total.hexdigest()
 
 

@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unsee.auditing import audit as audit
     from unsee.audits import AUDITS as AUDITS
     from unsee.data import choose as choose, load as load
+    from unsee.erasure import unlearn as unlearn
     from unsee.errors import UnseeError as UnseeError
     from unsee.methods import METHODS as METHODS, method as method
     from unsee.nouns import (
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
         Run as Run,
         Split as Split,
     )
-    from unsee.pipeline import audit as audit, run as run, unlearn as unlearn
+    from unsee.pipeline import run as run
     from unsee.reporting import report as report
 
 _MODULES = {
@@ -24,7 +26,9 @@ _MODULES = {
     "errors": ["UnseeError"],
     "methods": ["METHODS", "method"],
     "nouns": ["Config", "Data", "Measurement", "Run", "Split"],
-    "pipeline": ["audit", "run", "unlearn"],
+    "auditing": ["audit"],
+    "erasure": ["unlearn"],
+    "pipeline": ["run"],
     "reporting": ["report"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -6,6 +6,7 @@
   x ModelError        2   the model or its checkpoint lacks what was asked of it
   x OptionError       2   a method, an option or a flag has an unknown name or a bad value
   x RunError          2   a run cannot be read, or its folder holds another one
+  x FleetError        2   a statistic needs more models than there are
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x BusyError         4   another process holds this run folder
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
@@ -37,6 +38,10 @@ class OptionError(UnseeError, ValueError):
 
 class RunError(UnseeError):
     """A run cannot be read, or its folder holds another one."""
+
+
+class FleetError(UnseeError, ValueError):
+    """A statistic needs more models than there are."""
 
 
 class DivergenceError(UnseeError):

@@ -24,7 +24,7 @@ from unsee.nouns import Run
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
 FILES = (
     *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
-    *("retrained.safetensors", "audit.json", "arrays.npz", "report.html", "figures"),
+    *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
 )
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
 Facts = dict[str, Any]

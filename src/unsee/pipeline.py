@@ -1,163 +1,23 @@
 """The whole story: data -> split -> original -> unlearned (-> retrained) -> views -> run."""
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from unsee import events
-from unsee.accounting import described, environment, forgotten, measured, totals
-from unsee.audits import AUDITS, Audit
-from unsee.data import as_floats
-from unsee.errors import OptionError
-from unsee.explanation import look_closely, pictures
-from unsee.folder import Begun, Facts, Folder, load_run, opened, pack_arrays, write
-from unsee.methods import Method, find, gone_classes
-from unsee.models import Checkpoint, output_layer, pack, pack_pt, read
-from unsee.nouns import Config, Data, Measurement, Measurements, Run, Seen, Split, View
-from unsee.preparation import Bench, Job, prepare
-from unsee.reporting import figures, page, redacted
-from unsee.training import device_of, predict
-
-MAPPED = 256  # images of each kind whose maps are compared
-Samples = dict[str, tuple[Data, NDArray[np.int64]]]  # of forget and retain: the data, the rows
-
-
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """Return a generator for one purpose alone: a new audit leaves all other draws as they were."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def unlearn(
-    model: nn.Module,
-    forget: Data,
-    retain: Data,
-    *,
-    method: str | Method = "snu_deep",
-    seed: int = 0,
-    retain_fraction: float = 0.1,
-    purpose: str = "unlearn",
-    **more: Any,
-) -> nn.Module:
-    """Return a new model that is to behave as if it had never seen ``forget``.
-
-    Args:
-        model: a trained classifier; it stays as it is.
-        forget: the images that are to go.
-        retain: all images that stay; the method is shown no more of them than it declares.
-        method: a name among ``unsee.METHODS``, or a method.
-        seed: of every draw.
-        retain_fraction: the share of ``retain`` that a "buffer" method gets, at random.
-        purpose: keeps draws apart where one seed serves several calls.
-        **more: options of the method; ``validation`` and ``factory`` where it declares them.
-
-    Raises:
-        OptionError: if a name or value is unknown.
-        SplitError: if the method cannot forget single images, and ``forget`` holds some.
-        DivergenceError: if a loss stops being finite.
-
-    """
-    method = find(method)
-    if not 0 <= retain_fraction <= 1:
-        raise OptionError(f"Expected a retain_fraction in 0..1, got {retain_fraction}")
-    gone = gone_classes(forget, retain)
-    n = round({"all": 1.0, "forget": 0.0, "buffer": retain_fraction}[method.data] * len(retain))
-    if n < len(retain):
-        shuffled = torch.randperm(len(retain), generator=generator(seed, "buffer"))
-        retain = retain[shuffled[:n].numpy()]
-    draws = generator(seed, f"{purpose}/{method.name}")
-    return method(model, forget, retain, rng=draws, gone=gone, **more)
-
-
-def look(name: str, model: nn.Module, split: Split, samples: Samples) -> View:
-    """See all data once, for all audits; and a sample of it closely, for the maps."""
-    forget, retain, test = (predict(model, d) for d in (split.forget, split.retain, split.test))
-    maps = look_closely(model, *(data[rows] for data, rows in samples.values()))
-    if not split.gone:
-        return View(name, model, forget, retain, test, test, maps)
-    kin = torch.isin(test.labels, torch.tensor(split.gone))
-    unseen, rest = (Seen(test.labels[i], test.logits[i], test.features[i]) for i in (kin, ~kin))
-    return View(name, model, forget, retain, unseen, rest, maps)
-
-
-def audit(
-    split: Split,
-    *,
-    original: nn.Module,
-    unlearned: nn.Module,
-    retrained: nn.Module | None = None,
-    seed: int = 0,
-    audits: Mapping[str, Audit] = AUDITS,
-    **facts: Any,
-) -> Run:
-    """Ask every audit about every model, with the same draws for each.
-
-    Args:
-        split: what was to go and what to stay, as the unlearning had it.
-        original: before.
-        unlearned: after.
-        retrained: trained without the forget set, if there is such a model.
-        seed: of every draw.
-        audits: which to ask, by name.
-        **facts: what else the run should record: fields of :class:`unsee.Run`.
-
-    """
-    given = {"original": original, "unlearned": unlearned, "retrained": retrained}
-    samples: Samples = {}
-    for part in ("forget", "retain"):
-        data, draws = getattr(split, part), generator(seed, f"maps/{part}")
-        samples[part] = data, torch.randperm(len(data), generator=draws)[:MAPPED].numpy()
-    views = {
-        name: look(name, model, split, samples)
-        for name, model in given.items()
-        if model is not None
-    }
-    arrays = pictures(samples, views)
-    measurements: dict[str, Measurements] = {name: {} for name in views}
-    for name, view in views.items():
-        for key, ask in audits.items():
-            draws = generator(seed, key)
-            beside = views["original"], views.get("retrained")
-            answer = ask(view, original=beside[0], retrained=beside[1], split=split, rng=draws)
-            for called, value in answer.items():
-                if value is None or isinstance(value, Measurement):
-                    measurements[name][called] = value
-                else:
-                    arrays[f"{name}/{called}"] = value
-    maps = views["original"].maps
-    notes = (*facts.pop("notes", ()), *_unasked(views["original"], split))
-    first = as_floats(split.forget.take(torch.arange(1)).to(device_of(original)))
-    return Run(
-        data=described(split),
-        forget=forgotten(split),
-        measurements=measurements,
-        environment=environment(device_of(original)),
-        seed=seed,
-        output_layer=output_layer(original, first),
-        explained_layer=None if maps is None else maps.layer,
-        notes=notes,
-        arrays=arrays,
-        **facts,
-    )
-
-
-def _unasked(view: View, split: Split) -> list[str]:
-    """Say for which questions there are no test images."""
-    names = [split.classes[number] for number in split.gone]
-    kinds = {f"of the forgotten {names}": view.unseen, "of the classes that stay": view.test}
-    return [
-        f"there are no test images {kind}: what is asked about them is left open"
-        for kind, seen in kinds.items()
-        if not len(seen.labels)
-    ]
+from unsee.accounting import measured, totals
+from unsee.auditing import References, audit as audit, look as look
+from unsee.draws import generator as generator
+from unsee.erasure import trained, unlearn as unlearn, unlearned
+from unsee.fleets import fleet_answers, reference_values
+from unsee.folder import CONFIG, Begun, Facts, Folder, load_run, opened, pack_arrays, write
+from unsee.models import Checkpoint, pack, pack_pt, read
+from unsee.nouns import Config, Run
+from unsee.preparation import Job, prepare
+from unsee.reporting import figures, page, pictures_of, redacted
 
 
 def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
@@ -187,9 +47,12 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
                 unlearned=models["unlearned"],
                 retrained=models.get("retrained"),
                 seed=config.seed,
+                policy=job.policy,
+                references=_references(job, place),
                 notes=tuple(notes),
                 **facts,
             )
+            done = _image_by_image(job, models["unlearned"], done)
             return redacted(done) if config.redact else done
 
         place.stage("audit", "audit.json", lambda: (audited().to_json().encode(), {}))
@@ -197,9 +60,10 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
         done = load_run(folder)
 
         def reported() -> tuple[bytes, Facts]:
-            for name, drawn in figures(done).items():
-                write(place / "figures" / f"{name}.svg", drawn.encode())
-            return page(done).encode(), {}
+            drawn = pictures_of(done)
+            for name, picture in figures(done, drawn).items():
+                write(place / "figures" / f"{name}.svg", picture.encode())
+            return page(done, drawn).encode(), {}
 
         place.stage("report", "report.html", reported)
     return done
@@ -250,44 +114,33 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     return models, {"method": config.method, "options": job.options, **totals(costs)}
 
 
+def _references(job: Job, place: Folder) -> list[References]:
+    """Measure the retrained models of a fleet but the first, each once, side by side."""
+    if len(job.oracles) < 2:
+        return []
+    own = place / "original.safetensors"
+    original = Path(job.config.model) if job.config.model else own
+    with events.stage("references"):
+        return reference_values(job.config, original, [*job.oracles], place / "references")
+
+
+def _image_by_image(job: Job, unlearned: nn.Module, done: Run) -> Run:
+    """Add what a fleet says of single images, and what it has too few models to say."""
+    folder = Path(job.config.oracle)
+    if not (folder / CONFIG).is_file():
+        return done
+    numbers, arrays, refused = fleet_answers(job, unlearned, folder)
+    seeds = [int(path.stem.rpartition("-")[2]) for path in job.oracles]
+    return replace(
+        done,
+        measurements=done.measurements | {"unlearned": done.measurements["unlearned"] | numbers},
+        arrays=done.arrays | arrays,
+        fleet={"k": len(job.oracles), "seeds": seeds, "refused": refused},
+    )
+
+
 def alike(job: Job, before: Checkpoint | None, model: nn.Module) -> Checkpoint:
     """Return the weights of ``model`` as ``before`` had its own, with all that is known of them."""
     if before is None:
         return Checkpoint(model.state_dict(), job.facts)
     return replace(before.like(model), facts=job.facts)
-
-
-def trained(bench: Bench, split: Split | None, purpose: str) -> nn.Module:
-    """Train a new model, on all training images or without those that ``split`` forgets.
-
-    The first is a retraining that leaves nothing out, so that both run the same code.
-    """
-    everything = bench.train
-    forget, retain = (split.forget, split.retain) if split else (everything[:0], everything)
-    with torch.random.fork_rng():  # only its device counts: training starts from ``restart``
-        blank = bench.new()
-    return unlearn(
-        blank,
-        forget,
-        retain,
-        method="retrain",
-        purpose=purpose,
-        seed=bench.config.seed,
-        factory=bench.restart,
-        epochs=bench.config.train_epochs,
-    )
-
-
-def unlearned(job: Job, original: nn.Module) -> nn.Module:
-    """Apply the job's method to ``original``."""
-    return unlearn(
-        original,
-        job.split.forget,
-        job.split.retain,
-        method=job.method,
-        seed=job.config.seed,
-        retain_fraction=job.config.retain_fraction,
-        validation=job.split.validation,
-        factory=job.restart,
-        **job.options,
-    )

@@ -19,8 +19,10 @@ from unsee.folder import digest
 from unsee.methods import Method, find
 from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
 from unsee.nouns import Config, Data, Split
+from unsee.references import digest_of, left_out_the_same, named_oracles
 from unsee.requirements import Requirement, parse
 from unsee.training import predict
+from unsee.verdict import Policy, load_policy
 
 ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurate, on a CPU
 CHECKED = 1000  # training images that a given model has to know before anything is done to it
@@ -35,7 +37,8 @@ class Bench:
     new: Callable[[], nn.Module]  # an untrained model of the run's architecture
     restart: Callable[[], nn.Module]  # what training starts from: new, or the --init checkpoint
     given: Checkpoint | None  # of --model
-    oracle: Checkpoint | None  # of --oracle PATH
+    oracle: Checkpoint | None  # of --oracle PATH; of a folder, the first in it
+    oracles: tuple[Path, ...]  # all checkpoints of --oracle PATH
     output_layer: str
     facts: dict[str, Any]  # that its checkpoints carry
 
@@ -58,6 +61,7 @@ class Job(Bench):
     method: Method
     options: dict[str, Any]
     requirements: tuple[Requirement, ...]
+    policy: Policy
     words: str  # config.json
 
 
@@ -72,6 +76,7 @@ def prepare(config: Config) -> Job:
     options = method.chosen(dict(config.options))
     names = {name for audit in AUDITS.values() for name in audit.names}
     requirements = tuple(parse(text, names) for text in config.require)
+    policy = load_policy(config.policy)
     if not 0 <= config.retain_fraction <= 1:
         raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
     bench = lay_out(config)
@@ -79,13 +84,15 @@ def prepare(config: Config) -> Job:
     method.suits(split.forget, split.gone)
     if bench.given is not None:
         _knows_its_images(bench, bench.given)
+    left_out_the_same(config.oracle, split)
     return Job(
         **vars(bench),
         split=split,
         method=method,
         options=options,
         requirements=requirements,
-        words=_words(config, split),
+        policy=policy,
+        words=_words(config, split, bench.oracles),
     )
 
 
@@ -114,7 +121,9 @@ def lay_out(config: Config) -> Bench:
     if config.train_epochs < 1:
         raise OptionError(f"Expected --train-epochs of 1 or more, got {config.train_epochs}")
     device = chosen_device(config.device)
-    given, init, oracle = (_checkpoint(path) for path in (config.model, config.init, _path(config)))
+    oracles = named_oracles(config.oracle)
+    named = (config.model, config.init, oracles[0] if oracles else None)
+    given, init, oracle = (None if path is None else read(Path(path)) for path in named)
     data = sources.load(config.data, size=config.size, classes=config.classes)
     facts = {**(init.facts if init else {}), **(given.facts if given else {})}
     for checkpoint in (given, init, oracle):
@@ -156,6 +165,7 @@ def lay_out(config: Config) -> Bench:
         restart=new if init is None else lambda: init.into(new()),
         given=given,
         oracle=oracle,
+        oracles=oracles,
         output_layer=layer,
         facts=facts,
     )
@@ -172,14 +182,6 @@ def chosen_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError("Expected a CUDA device for --device cuda, got none on this machine")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _path(config: Config) -> str | None:
-    return None if config.oracle in ("none", "retrain") else config.oracle
-
-
-def _checkpoint(path: str | None) -> Checkpoint | None:
-    return None if path is None else read(Path(path))
 
 
 def _with_class_names(data: Data, facts: dict[str, Any]) -> Data:
@@ -270,16 +272,18 @@ def _knows_its_images(bench: Bench, given: Checkpoint) -> None:
         )
 
 
-def _words(config: Config, split: Split) -> str:
+def _words(config: Config, split: Split, oracles: tuple[Path, ...]) -> str:
     """Return ``config.json``: the flags, and digests of what the named files hold."""
     named = {
         "model": config.model,
         "init": config.init,
-        "oracle": _path(config),
+        "policy": config.policy,
         "classes": config.classes,
         "validation": config.validation and config.validation.removeprefix("ids="),
         "forget": config.forget.removeprefix("ids=") if config.forget.startswith("ids=") else None,
     }
     digests = {name: digest(Path(path)) for name, path in named.items() if path}
+    if oracles:
+        digests["oracle"] = digest_of(oracles)
     record = asdict(config) | {"fingerprint": split.fingerprint, "digests": digests}
     return json.dumps(record, indent=1, sort_keys=True)

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from unsee.data import as_floats
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
-from unsee.models import head
+from unsee.models import StageMeans, head
 from unsee.nouns import Data, Seen
 
 Statistics = Literal["shared", "separate", "frozen"]
@@ -41,8 +41,8 @@ def count_images(model: nn.Module, args: tuple[Tensor, ...]) -> None:
 
 
 @contextmanager
-def switched_off(modules: Iterable[nn.Module], flag: str) -> Iterator[None]:
-    """Make ``flag`` false in ``modules``, and afterwards what it was in each one."""
+def switched_off(modules: Iterable[nn.Module | Tensor], flag: str) -> Iterator[None]:
+    """Make ``flag`` false in ``modules`` (or weights), and afterwards what it was in each one."""
     before = [(module, getattr(module, flag)) for module in modules]
     try:
         for module, _ in before:
@@ -184,8 +184,16 @@ def descend(
         pace.at(taken, sum(_tally.get() or ()))
 
 
-def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
+def predict(
+    model: nn.Module, data: Data, *, size: int = 512, means: StageMeans | None = None
+) -> Seen:
     """Look at ``data`` with ``model``, which keeps its modes, hooks and gradients.
+
+    Args:
+        model: what looks, in eval mode.
+        data: N images; each passes through ``model`` once.
+        size: images at a time.
+        means: collects on the way what the model's stages say about some of the images.
 
     Returns:
         Labels, logits ``[N, K]`` and features ``[N, D]`` as float32 on the CPU, in data's order.
@@ -208,10 +216,18 @@ def predict(model: nn.Module, data: Data, *, size: int = 512) -> Seen:
     weights = [
         weight.detach().float() for weight in (layer.weight, layer.bias) if weight is not None
     ]
+    watched = nullcontext() if means is None else means.watching(model)
     catch = layer.register_forward_hook(in_float32)
     try:
-        with torch.no_grad(), switched_off(model.modules(), "training"), precision(device):
+        with (
+            torch.no_grad(),
+            switched_off(model.modules(), "training"),
+            precision(device),
+            watched,
+        ):
             for rows in torch.arange(len(data)).split(size):
+                if means is not None:
+                    means.at(rows)
                 images = as_floats(data.take(rows).to(device))
                 images = images.contiguous(memory_format=torch.channels_last)
                 logits.append(model(images).float().cpu())

@@ -3,7 +3,7 @@ from torch import Tensor
 
 from unsee.audits._audit import Answer, audit
 from unsee.functional import bootstrap, share, top_overlap
-from unsee.nouns import Maps, Split, View
+from unsee.nouns import Maps, Measurement, Split, View
 
 
 @audit(
@@ -23,34 +23,66 @@ def evidence(
     * displacement: 1 - IoU of the top 20 % of the true class's map with the original's, over images
       where both maps show something.
     * empty_maps: share of forgotten images without any evidence of their true class.
+
+    Beside the numbers of the explained layer, ``evidence_remaining/STAGE`` and
+    ``displacement/STAGE`` say the same of each stage of the network that has maps.  Every interval
+    comes from the same draws of images, for all stages and all models.
     """
     names = ("evidence_remaining", "evidence_of_answer", "displacement", "empty_maps")
     if view.maps is None or original.maps is None:
         return dict.fromkeys(names)
-    ours, theirs = view.maps, original.maps
+    layer = view.maps.layer
+    ours, theirs = _by_stage(view.maps, layer), _by_stage(original.maps, layer)
     found: Answer = dict.fromkeys(names)
-    forget, retain = (
-        torch.stack([_mass(getattr(maps, part)) for maps in (ours, theirs)], 1)
-        for part in ("forget", "retain")
-    )
-    if bool((retain.mean(0) > 0).all()) and bool(forget[:, 1].mean() > 0):
-        found["evidence_remaining"] = bootstrap(_remaining, forget, retain, rng=rng)
-    answered, kept = _mass(ours.forget_answer), _mass(ours.retain_answer)
+    for stage in (stage for stage in ours if stage in theirs):
+        now, before = ours[stage], theirs[stage]
+        found[f"evidence_remaining/{stage}"] = _evidence(now, before, rng.clone_state())
+        found[f"displacement/{stage}"] = (
+            None if view.name == "original" else _moved(now[0], before[0], rng.clone_state())
+        )
+    for name in ("evidence_remaining", "displacement"):
+        found[name] = found[f"{name}/{layer}"]
+    answered, kept = _mass(view.maps.forget_answer), _mass(view.maps.retain_answer)
     if bool(kept.mean() > 0):
-        found["evidence_of_answer"] = bootstrap(_ratio, answered, kept, rng=rng)
-    if view.name != "original" and (both := _seen(ours) & _seen(theirs)).any():
-        moved = 1 - top_overlap(ours.forget[both], theirs.forget[both])
-        found["displacement"] = bootstrap(lambda d: float(d.mean()), moved, rng=rng)
-    found["empty_maps"] = share(~_seen(ours))
+        found["evidence_of_answer"] = bootstrap(_ratio, answered, kept, rng=rng.clone_state())
+    found["empty_maps"] = share(~_seen(view.maps.forget))
     return found
+
+
+def _by_stage(maps: Maps, layer: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return maps of forgotten and retained images; last those explained, under the name given."""
+    return {**maps.stages, layer: (maps.forget, maps.retain)}
+
+
+def _evidence(
+    ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], rng: torch.Generator
+) -> Measurement | None:
+    """Of the maps of forgotten and retained images; None where there is nothing to divide by."""
+    forget, retain = (
+        torch.stack([*map(_mass, both)], 1) for both in zip(ours, theirs, strict=True)
+    )
+    if not (bool((retain.mean(0) > 0).all()) and bool(forget[:, 1].mean() > 0)):
+        return None
+    return bootstrap(_remaining, forget, retain, rng=rng)
+
+
+def _moved(ours: Tensor, theirs: Tensor, rng: torch.Generator) -> Measurement | None:
+    """Of maps of the same images; None where none has evidence in both, or sizes differ."""
+    if ours.shape != theirs.shape:  # of another architecture
+        return None
+    both = _seen(ours) & _seen(theirs)
+    if not both.any():
+        return None
+    moved = 1 - top_overlap(ours[both], theirs[both])
+    return bootstrap(lambda d: float(d.mean()), moved, rng=rng)
 
 
 def _mass(maps: Tensor) -> Tensor:
     return maps.mean((1, 2)).double()
 
 
-def _seen(maps: Maps) -> Tensor:
-    return maps.forget.amax((1, 2)) > 0
+def _seen(maps: Tensor) -> Tensor:
+    return maps.amax((1, 2)) > 0
 
 
 def _ratio(forget: Tensor, retain: Tensor) -> float:

@@ -5,6 +5,8 @@ import sys
 from typer.main import get_command
 
 from unsee.cli._app import app as app
+from unsee.cli._compare import compare as compare
+from unsee.cli._fleets import oracles as oracles, policy as policy
 from unsee.cli._guard import guarded, listen_for_signals
 from unsee.cli._run import run as run
 from unsee.cli._stages import (

@@ -39,8 +39,8 @@ Arch = Annotated[
     Option(
         "--arch",
         metavar="NAME",
-        help="resnet18:cifar-pool (also :cifar, :imagenet), a torchvision name, timm:NAME, or "
-        "package.module:factory; else as the checkpoint says.",
+        help="resnet18:cifar-pool (also :cifar, :imagenet), convnet, a torchvision name, "
+        "timm:NAME, or package.module:factory; else as the checkpoint says.",
     ),
 ]
 Model = Annotated[
@@ -83,6 +83,10 @@ RetainFraction = Annotated[
 ]
 TrainEpochs = Annotated[
     int, Option("--train-epochs", metavar="N", help="Of training and retraining.")
+]
+Policy = Annotated[
+    str | None,
+    Option("--policy", metavar="FILE", help="Of the verdict; else as unsee policy prints."),
 ]
 Seed = Annotated[int, Option("--seed", metavar="N", help="Of every random draw.")]
 Device = Annotated[str, Option("--device", metavar="NAME", help="auto, cpu or cuda.")]

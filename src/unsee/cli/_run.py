@@ -45,10 +45,11 @@ def run(
         Option(
             "--oracle",
             metavar="WHAT",
-            help="What to compare with: none, retrain (train without the forget set), or a "
-            "checkpoint trained so.",
+            help="What to compare with: none, retrain (train without the forget set), a checkpoint "
+            "trained so, or a folder of several: see unsee oracles.",
         ),
     ] = "none",
+    policy: flags.Policy = None,
     out: Annotated[
         str | None, Option("--out", metavar="DIR", help="The run folder, which must be new.")
     ] = None,

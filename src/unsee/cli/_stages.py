@@ -21,7 +21,11 @@ Original = Annotated[str | None, Option("--original", metavar="FILE", help="The 
 Unlearned = Annotated[str | None, Option("--unlearned", metavar="FILE", help="The model after.")]
 Retrained = Annotated[
     str | None,
-    Option("--retrained", metavar="FILE", help="A model trained without the forget set."),
+    Option(
+        "--retrained",
+        metavar="PATH",
+        help="A model trained without the forget set, or a folder of several: see unsee oracles.",
+    ),
 ]
 
 
@@ -61,12 +65,12 @@ def train(
     """
     path = flags.new_file(out, force=force, inputs=(init,))
     config = flags.config_of(context)
-    from unsee import folder, models, pipeline, preparation
+    from unsee import erasure, folder, models, preparation
 
     with _stage("train", quiet=quiet):
         bench = preparation.lay_out(config)
         split = preparation.chosen_split(bench) if forget else None
-        model = pipeline.trained(bench, split, "retrain" if split else "train")
+        model = erasure.trained(bench, split, "retrain" if split else "train")
         folder.write(path, models.pack(models.Checkpoint(model.state_dict(), bench.facts)))
     print(path)
 
@@ -104,12 +108,12 @@ def unlearn(
     flags.required(forget, "--forget", "class=3")
     path = flags.new_file(out, force=force, inputs=(given, init))
     config = flags.config_of(context)
-    from unsee import folder, models, pipeline, preparation
+    from unsee import erasure, folder, models, pipeline, preparation
 
     with _stage("unlearn", quiet=quiet):
         job = preparation.prepare(config)
         before = job.given or models.read(Path(given))
-        after = pipeline.alike(job, before, pipeline.unlearned(job, job.load(before)))
+        after = pipeline.alike(job, before, erasure.unlearned(job, job.load(before)))
         pack = models.pack_pt if before.container == "pt" else models.pack
         folder.write(path, pack(after))
     print(path)
@@ -132,6 +136,7 @@ def audit(
     std: flags.Std = None,
     output_layer: flags.OutputLayer = None,
     include_twins: flags.IncludeTwins = False,
+    policy: flags.Policy = None,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
     redact: flags.Redact = False,
@@ -193,7 +198,7 @@ def explain(
 
 def _compared(context: Context, stage: str, *names: str) -> "Run":
     """Audit the models that a command line names; by ``names`` only some audits."""
-    from unsee import audits, events, models, pipeline, preparation, reporting
+    from unsee import auditing, audits, events, models, preparation, reporting
 
     flag = context.params
     original = flags.required(flag["original"], "--original", "original.safetensors")
@@ -202,12 +207,13 @@ def _compared(context: Context, stage: str, *names: str) -> "Run":
     config = flags.config_of(context, model=original, oracle=flag["retrained"] or "none")
     with _stage(stage, quiet=flag["quiet"]), events.noted() as notes:
         job = preparation.prepare(config)
-        done = pipeline.audit(
+        done = auditing.audit(
             job.split,
             original=job.load(models.read(Path(original))),
             unlearned=job.load(models.read(Path(after))),
-            retrained=None if job.oracle is None else job.load(job.oracle),
+            retrained=[job.load(models.read(path)) for path in job.oracles],
             seed=config.seed,
+            policy=job.policy,
             audits={name: audits.AUDITS[name] for name in names or audits.AUDITS},
             notes=tuple(notes),
         )

@@ -1,7 +1,8 @@
-"""A finished run in at most 15 lines of at most 80 columns."""
+"""A finished run in at most 18 lines of at most 80 columns."""
 
 import shlex
 from pathlib import Path
+from textwrap import wrap
 
 from unsee.console import printable
 from unsee.nouns import Measurement, Run
@@ -9,20 +10,24 @@ from unsee.nouns import Measurement, Run
 MODELS = ("original", "unlearned", "retrained")
 MAIN = (
     *("forget_accuracy", "retain_accuracy", "test_accuracy", "forgotten_test_accuracy"),
-    *("membership_auc", "probe_recall", "few_shot_recall", "evidence_remaining"),
+    *("membership_auc", "probe_recall", "few_shot_recall", "relearn_recall"),
+    "evidence_remaining",
 )
+WIDTH = 80
+SAID = 3  # lines of the verdict's sentence at most
 
 
 def summary(run: Run, folder: Path) -> str:
-    """Return what a person wants to know first: values with 95 % intervals, cost, where to look."""
+    """Return what a person wants to know first: verdict, values with intervals, cost, where."""
     rule, name = printable(run.forget["rule"]), printable(run.data["name"])
     told = f"{run.method}, asked to forget {rule}: {run.forget['count']} images of {name}"
     models = [model for model in MODELS if model in run.measurements]
-    lines = [clipped(told), " " * 23 + "".join(f"{model:>18}" for model in models).rstrip()]
+    lines = verdict(run)
+    lines += [clipped(told), " " * 23 + "".join(f"{model:>18}" for model in models).rstrip()]
     for key in MAIN:
         found = [run.measurements[model].get(key) for model in models]
         if any(found):
-            lines.append(f"{key:23}" + "".join(f"{_interval(value):>18}" for value in found))
+            lines.append(f"{key:23}" + "".join(f"{interval(value):>18}" for value in found))
     lines.append(clipped(_cost(run)))
     if rates := [f"{stage} {rate:,.0f}" for stage, rate in run.images_per_second.items() if rate]:
         lines.append(clipped(f"images per second: {', '.join(rates)}"))
@@ -32,12 +37,27 @@ def summary(run: Run, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def clipped(line: str, width: int = 80) -> str:
+def verdict(run: Run, width: int = WIDTH) -> list[str]:
+    """Return the light and its sentence in a few lines; none where the run was not judged."""
+    if not run.verdict:
+        return []
+    light = str(run.verdict.get("light", "grey")).upper()
+    said = printable(str(run.verdict.get("sentence", "")))
+    begun = said if said.upper().startswith(light) else f"{light}  {said}"
+    lines = wrap(begun, width, subsequent_indent="  ", break_long_words=True)
+    if len(lines) > SAID:
+        last = lines[SAID - 1]
+        lines = [*lines[: SAID - 1], f"{last[: width - 4].rstrip()} ..."]
+    return lines
+
+
+def clipped(line: str, width: int = WIDTH) -> str:
     """Return a line of at most ``width`` characters."""
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def _interval(found: Measurement | None) -> str:
+def interval(found: Measurement | None) -> str:
+    """Return a value and its 95 % interval in at most 17 columns, a dash for none."""
     return f"{found.value:.3f} {found.low:.3f}-{found.high:.3f}" if found else "-"
 
 

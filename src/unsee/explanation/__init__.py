@@ -1,8 +1,18 @@
-"""What a model looks at: Grad-CAM, unscaled, so that maps of two models can be compared."""
+"""What a model looks at and how near it sees images, so that two models can be compared.
+
+Grad-CAM is unscaled, and the feature maps of all models share one plane.
+"""
 
 from unsee.explanation._gradcam import (
     explained_layer as explained_layer,
     gradcam as gradcam,
+    gradcams as gradcams,
+    mapped_stages as mapped_stages,
     saliency as saliency,
 )
-from unsee.explanation._look import look_closely as look_closely, pictures as pictures
+from unsee.explanation._look import (
+    control as control,
+    look_closely as look_closely,
+    pictures as pictures,
+)
+from unsee.explanation._plane import plane as plane

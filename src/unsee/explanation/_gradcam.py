@@ -1,6 +1,6 @@
 """Grad-CAM (Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391), equations 1 and 2."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,10 +9,13 @@ from torch.nn.functional import interpolate
 
 from unsee.data import as_floats
 from unsee.errors import ModelError
+from unsee.models import stages
 from unsee.nouns import Data
 from unsee.training import device_of, switched_off
 
 GRID = 4  # a map of fewer pixels a side shows no place
+BATCH = 64  # images at a time
+Question = tuple[Tensor | None, Sequence[str]]  # classes (None: the answered ones), layers
 
 
 def explained_layer(model: nn.Module, images: Tensor) -> str:
@@ -26,6 +29,30 @@ def explained_layer(model: nn.Module, images: Tensor) -> str:
         ModelError: if no module gives maps ``[B, C, h, w]`` of that size.
 
     """
+    return _with_maps(model, images)[-1]
+
+
+def mapped_stages(model: nn.Module, images: Tensor) -> list[str]:
+    """Return those of :func:`unsee.models.stages` with maps of 4 x 4 or more, in running order.
+
+    Args:
+        model: stays as it is.
+        images: ``[B, C, H, W]`` to run it on; one is enough.
+
+    Returns:
+        Names of modules; the last one is that of :func:`explained_layer`.
+
+    Raises:
+        ModelError: if there is none.
+
+    """
+    useful = _with_maps(model, images)
+    names = [name for name in stages(model, images) if name in useful[:-1]]
+    return [*names, useful[-1]]
+
+
+def _with_maps(model: nn.Module, images: Tensor) -> list[str]:
+    """Return all modules that give maps of a useful size, in the order of their last calls."""
     ended: dict[str, torch.Size] = {}  # in the order of each module's last call
 
     def note(name: str, output: object) -> None:
@@ -50,26 +77,95 @@ def explained_layer(model: nn.Module, images: Tensor) -> str:
             f"Expected a layer with maps of at least {GRID} x {GRID}, got none: "
             "there is nothing to explain by Grad-CAM"
         )
-    return useful[-1]
+    return useful
 
 
 @contextmanager
-def _caught(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module puts out, as a leaf of the graph that follows.
+def _caught(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect what modules put out, all in one graph; the first of them to run is its leaf.
 
-    What follows gets a copy, since it may write into it: an in-place ReLU must not reach the leaf.
+    What follows gets a copy, since it may write into it: an in-place ReLU must not reach the map.
     """
-    outputs: list[Tensor] = []
+    outputs: dict[str, Tensor] = {}
 
-    def catch(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()
+    def catch(name: str, output: Tensor) -> Tensor:
+        outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
+        return outputs[name].clone()
 
-    hook = module.register_forward_hook(catch)
+    hooks = [
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: catch(name, output)
+        )
+        for name in layers
+    ]
     try:
         yield outputs
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+
+
+def gradcams(
+    model: nn.Module, data: Data, questions: Sequence[Question], *, size: int = BATCH
+) -> list[dict[str, Tensor]]:
+    """Return the maps of :func:`gradcam` for several classes and layers, by one forward pass.
+
+    Each question costs one backward pass, from the logits to the earliest of its layers.
+
+    Args:
+        model: keeps its modes, hooks and gradients.
+        data: N images.
+        questions: the classes ``[N]`` whose logits to explain, None for those that the model
+            answers; and the layers whose outputs to look at.
+        size: images at a time.
+
+    Returns:
+        For each question, by the name of the layer, ``[N, h, w]`` float32 >= 0 on the CPU.
+
+    """
+    layers = dict.fromkeys(name for _, names in questions for name in names)
+    found: list[dict[str, list[Tensor]]] = [{name: [] for name in names} for _, names in questions]
+    with (
+        switched_off(model.modules(), "training"),
+        switched_off(model.parameters(), "requires_grad"),  # the graph is one of maps alone
+        _caught(model, layers) as outputs,
+    ):
+        for rows in torch.arange(len(data)).split(size):
+            batch = _explained(model, data, rows, questions, outputs)
+            for maps, new in zip(found, batch, strict=True):
+                for name, some in new.items():
+                    maps[name].append(some)
+    return [{name: torch.cat(batches) for name, batches in maps.items()} for maps in found]
+
+
+def _explained(
+    model: nn.Module,
+    data: Data,
+    rows: Tensor,
+    questions: Sequence[Question],
+    outputs: dict[str, Tensor],
+) -> list[dict[str, Tensor]]:
+    """Answer the questions for one batch; its graph goes with this function."""
+    device = device_of(model)
+    found = []
+    # Whatever the caller works in, and a layer that the logits do not hang on has no evidence.
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        logits = model(as_floats(data.take(rows).to(device)))
+        for classes, names in questions:
+            asked = logits.argmax(1) if classes is None else classes[rows].to(device)
+            scores = logits.gather(1, asked[:, None]).sum()
+            caught = [outputs[name] for name in names]
+            slopes = torch.autograd.grad(
+                scores, caught, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            found.append(
+                {
+                    name: (slope.mean((2, 3), keepdim=True) * output).sum(1).relu()
+                    for name, slope, output in zip(names, slopes, caught, strict=True)
+                }
+            )
+    outputs.clear()
+    return [{name: m.detach().float().cpu() for name, m in maps.items()} for maps in found]
 
 
 def gradcam(
@@ -78,7 +174,7 @@ def gradcam(
     classes: Tensor | None = None,
     *,
     layer: str | None = None,
-    size: int = 128,
+    size: int = BATCH,
 ) -> Tensor:
     """Return where ``model`` finds evidence for a class, in units of that class's logit.
 
@@ -97,21 +193,9 @@ def gradcam(
         ``[N, h, w]`` float32 >= 0 on the CPU, of the layer's own resolution.
 
     """
-    device = device_of(model)
-    exact = torch.autocast(device.type, enabled=False)  # whatever the caller works in
-    layer = layer or explained_layer(model, as_floats(data.take(torch.arange(1)).to(device)))
-    maps = []
-    with switched_off(model.modules(), "training"), _caught(model.get_submodule(layer)) as outputs:
-        for rows in torch.arange(len(data)).split(size):
-            outputs.clear()
-            with torch.enable_grad(), exact:
-                logits = model(as_floats(data.take(rows).to(device)))
-                asked = logits.argmax(1) if classes is None else classes[rows].to(device)
-                scores = logits.gather(1, asked[:, None]).sum()
-                (gradient,) = torch.autograd.grad(scores, outputs[-1])
-            weights = gradient.mean((2, 3), keepdim=True)
-            maps.append((weights * outputs[-1]).sum(1).relu().detach().float().cpu())
-    return torch.cat(maps)
+    first = as_floats(data.take(torch.arange(1)).to(device_of(model)))
+    layer = layer or explained_layer(model, first)
+    return gradcams(model, data, [(classes, [layer])], size=size)[0][layer]
 
 
 def saliency(model: nn.Module, data: Data) -> Tensor:

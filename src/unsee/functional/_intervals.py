@@ -1,7 +1,8 @@
+import math
 from collections.abc import Callable
 
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from torch import Tensor
 
 from unsee.nouns import Measurement
@@ -52,4 +53,20 @@ def bootstrap(
     )
     value, (low, high) = statistic(*samples), ends.tolist()
     n = len(samples[0]) if paired else sum(map(len, samples))
+    return Measurement(value, min(value, low), max(value, high), n)
+
+
+def paired_change(now: Tensor, before: Tensor, level: float = 0.95) -> Measurement:
+    """Measure share(now) - share(before) of ``[N]`` booleans about the same images.
+
+    The interval is Wald's after half a count is added to each cell of the 2 x 2 table (Agresti and
+    Min 2005), so that it has a width where nothing changed too.  -1..1.
+    """
+    n = len(now)
+    gained, lost = int((now & ~before).sum()), int((before & ~now).sum())
+    value, total = (gained - lost) / n, n + 2
+    centre = (gained - lost) / total
+    variance = ((gained + lost + 1) / total - centre**2) / total
+    reach = float(norm.ppf((1 + level) / 2)) * math.sqrt(variance)
+    low, high = max(-1.0, centre - reach), min(1.0, centre + reach)
     return Measurement(value, min(value, low), max(value, high), n)

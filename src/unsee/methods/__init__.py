@@ -2,6 +2,7 @@
 
 from unsee.errors import OptionError
 from unsee.methods._finetune import finetune as finetune
+from unsee.methods._gradient_ascent import gradient_ascent as gradient_ascent
 from unsee.methods._head_only import head_only as head_only
 from unsee.methods._method import (
     Method as Method,
@@ -9,6 +10,7 @@ from unsee.methods._method import (
     method as method,
 )
 from unsee.methods._noop import noop as noop
+from unsee.methods._random_head import random_head as random_head
 from unsee.methods._retrain import retrain as retrain
 from unsee.methods._snu import snu as snu
 from unsee.methods._snu_deep import snu_deep as snu_deep

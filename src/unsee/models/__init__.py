@@ -17,3 +17,8 @@ from unsee.models._layers import (
     reinitialised as reinitialised,
 )
 from unsee.models._normalise import normalise as normalise, pixel_unit as pixel_unit
+from unsee.models._stages import (
+    StageMeans as StageMeans,
+    stage_of_weights as stage_of_weights,
+    stages as stages,
+)

@@ -17,8 +17,8 @@ from unsee.models._words import told
 Factory = Callable[[], nn.Module]
 STEMS = ("cifar-pool", "cifar", "imagenet")
 FORMS = (
-    "resnet18:STEM with a STEM among cifar-pool, cifar, imagenet; a torchvision name; timm:NAME; "
-    "package.module:factory"
+    "convnet; resnet18:STEM with a STEM among cifar-pool, cifar, imagenet; a torchvision name; "
+    "timm:NAME; package.module:factory"
 )
 
 
@@ -26,7 +26,8 @@ def blueprint(arch: str, *, channels: int, classes: int) -> Factory:
     """Return a factory of newly initialised models.
 
     Args:
-        arch: ``resnet18:cifar-pool`` (3 x 3 stride 1, pool kept), ``resnet18:cifar`` (no pool),
+        arch: ``convnet``, three convolutions that learn digits in seconds;
+            ``resnet18:cifar-pool`` (3 x 3 stride 1, pool kept), ``resnet18:cifar`` (no pool),
             ``resnet18:imagenet``; the name of a torchvision classifier; ``timm:NAME``; or
             ``package.module:factory``, which is called with those of ``channels``, ``classes`` and
             ``num_classes`` that it declares.  Modules of the current directory are found too, after
@@ -44,6 +45,8 @@ def blueprint(arch: str, *, channels: int, classes: int) -> Factory:
         if detail not in STEMS:
             raise ModelError(f"Expected a stem of resnet18 among {[*STEMS]}, got {told(detail)}")
         return lambda: _resnet18(detail, channels, classes)
+    if arch == "convnet":
+        return lambda: _convnet(channels, classes)
     if family == "timm" and colon:
         return _timm(detail, channels, classes)
     if colon:
@@ -78,6 +81,17 @@ def _resnet18(stem: str, channels: int, classes: int) -> nn.Module:
     if stem == "cifar":
         model.maxpool = nn.Identity()
     return model
+
+
+def _convnet(channels: int, classes: int) -> nn.Module:
+    """Three 3 x 3 convolutions with batch norm, 32, 64 and 256 wide, and a linear layer."""
+
+    def block(given: int, out: int) -> list[nn.Module]:
+        return [nn.Conv2d(given, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+
+    pooled = (*block(channels, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2))
+    ending = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, classes))
+    return nn.Sequential(*pooled, *block(64, 256), *ending)
 
 
 def _torchvision(name: str, channels: int, classes: int) -> Factory:

@@ -15,7 +15,7 @@ from unsee.nouns._run import (
     Options as Options,
     Run as Run,
 )
-from unsee.nouns._view import Maps as Maps, Seen as Seen, View as View
+from unsee.nouns._view import Maps as Maps, Seen as Seen, Stage as Stage, View as View
 
 if TYPE_CHECKING:
     from unsee.nouns._data import Images as Images

@@ -27,7 +27,8 @@ class Config:
     train_epochs: int = 12
     seed: int = 0
     device: str = "auto"
-    oracle: str = "none"  # none, retrain, or a checkpoint
+    oracle: str = "none"  # none, retrain, a checkpoint, or a folder of them: a fleet
+    policy: str | None = None  # a TOML file; None: the policy that unsee brings
     redact: bool = False
     require: tuple[str, ...] = ()  # "forget_accuracy<=0.01"
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from unsee.errors import RunError
+from unsee.nouns._notebook import small_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,9 @@ class Run:
     """One erasure as plain data: the row of the ledger and the only input of the report.
 
     What only a pipeline knows is empty or None where models were unlearned elsewhere.
+
+    ``references`` holds, by name of the measurement, the value of each of the K retrained models,
+    in the order of their seeds; the first is the one that ``measurements["retrained"]`` describes.
     """
 
     data: dict[str, Any]  # name, fingerprint, classes, counts of forget, retain, ...
@@ -57,8 +61,16 @@ class Run:
     peak_memory: int | None = None  # bytes
     output_layer: str | None = None
     explained_layer: str | None = None
+    references: dict[str, list[float | None]] = field(default_factory=dict)  # see below
+    fleet: dict[str, Any] = field(default_factory=dict)  # K, seeds, what was refused and why
+    verdict: dict[str, Any] = field(default_factory=dict)  # see :mod:`unsee.verdict`
     notes: tuple[str, ...] = ()  # what a reader has to know: twins, corrupt files, halved tests
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: verdict and main measurements; see :func:`unsee.report`."""
+        what = f"{self.method or 'unlearned elsewhere'}: {self.forget.get('rule', 'not recorded')}"
+        return small_table(what, self.verdict, self.measurements)
 
     def to_json(self) -> str:
         """Return the text of ``audit.json``, schema 1; ``arrays`` lie beside it."""

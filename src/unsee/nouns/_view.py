@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
 
@@ -25,6 +27,22 @@ class Maps:
     retain: Tensor  # [R, h, w]
     forget_answer: Tensor  # [F, h, w], logit of the class that this model answers
     retain_answer: Tensor  # [R, h, w]
+    # Of each earlier layer with maps, in running order: forget and retain, of the true class.
+    stages: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What one stage of a network says about the sampled images, averaged over places.
+
+    The last stage is called "penultimate": the features that go into the output layer.
+    """
+
+    name: str  # of the module whose output it is
+    forget: Tensor  # [F, D] float32
+    retain: Tensor  # [R, D]
+    unseen: Tensor  # [U, D]
+    test: Tensor  # [T, D]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +56,5 @@ class View:
     unseen: Seen  # test images of the same kind as the forgotten ones
     test: Seen  # test images that the model is still to get right
     maps: Maps | None = None  # None: the model has no layer to explain
+    stages: tuple[Stage, ...] = ()  # from stem to penultimate features, of the sampled rows
+    sampled: Mapping[str, Tensor] = field(default_factory=dict)  # part: [n] its rows, random order

@@ -1,5 +1,10 @@
 """A Run as one self-contained page, for a reader who was not there.  Needs no torch."""
 
-from unsee.reporting._figures import figures as figures
+from unsee.reporting._compare import beside as beside, compare as compare
+from unsee.reporting._figures import (
+    Pictures as Pictures,
+    figures as figures,
+    pictures_of as pictures_of,
+)
 from unsee.reporting._page import page as page, report as report
 from unsee.reporting._redact import redacted as redacted

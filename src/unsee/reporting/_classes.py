@@ -1,6 +1,6 @@
 """Class by class: what each model gets right, and what the forgotten images are taken for now."""
 
-from unsee.nouns import Run
+from unsee.nouns import Measurement, Run
 from unsee.reporting._strip import dot
 from unsee.reporting._style import (
     COLOURS,
@@ -17,6 +17,10 @@ from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
 
 WIDTH, ROW, HEAD, FOOT = 400, 26, 26, 24  # pixels
 LEFT, RIGHT = 98, 106  # for the names of the classes, for the values
+READING = (
+    "Test images; forgotten classes first, in bold, then those that lost most. The line leads from "
+    "before to now: a long one in a class that stays is damage."
+)
 ALL, CHANGED = 24, 20  # up to so many classes are all shown; else those that changed most
 
 
@@ -72,7 +76,9 @@ def accuracies(run: Run) -> Picture | None:
         rows.append((name, *cells, f"{n:,}"))
     alt = f"Test accuracy of {len(names)} classes, forgotten first: " + ", ".join(models(run))
     head = ("class", *models(run), "n")
-    return Picture("classes", "Test accuracy by class", alt, sheet.svg(alt), head, tuple(rows))
+    warning = _warning(run, [m for name in names for m in _of(run, keys[name])])
+    title, text = "Test accuracy by class", sheet.svg(alt)
+    return Picture("classes", title, alt, text, head, tuple(rows), READING, warning)
 
 
 def answers(run: Run) -> Picture | None:
@@ -116,7 +122,29 @@ def answers(run: Run) -> Picture | None:
     )
     head = ("taken for", *counts)
     title = "What the forgotten images are taken for"
-    return Picture("answers", title, alt, sheet.svg(alt), head, rows)
+    reading = (
+        f"Training images that were to be forgotten; counts are {' · '.join(counts)}. Spread as by "
+        "the retrained model: as if never seen."
+    )
+    warning = "All in one class is the mark of random or fixed labels, not of forgetting."
+    return Picture("answers", title, alt, sheet.svg(alt), head, rows, reading, warning)
+
+
+def _of(run: Run, key: str) -> list[Measurement]:
+    return [m for model in models(run) if (m := found(run, model, key))]
+
+
+def _warning(run: Run, measured: list[Measurement]) -> str:
+    few = any(m.n < FEW for m in measured)
+    return " ".join(
+        said
+        for said in (
+            "Of many classes some fall by chance alone: bars are Wilson 95 % intervals of each.",
+            few and "Classes in grey, with n, have fewer than 30 test images: their bars are wide.",
+            chosen(run)[1],
+        )
+        if said
+    )
 
 
 def _most_taken(run: Run, taken: dict[str, dict[str, int]]) -> list[str]:

@@ -14,11 +14,25 @@ from unsee.reporting._style import class_name, models, shortened
 from unsee.reporting._svg import FAINT, Picture, Sheet
 
 WIDTH, GAP, HEAD, WORDS, FOOT = 400, 6, 22, 30, 58  # pixels
-SIDE = 96  # pixels of an embedded picture
+SIDE, SMALL = 96, 64  # pixels of an embedded picture; all grids together stay below 6 MB
 DIM = 0.4  # how bright the picture below a map is
 POWER = 0.5  # of the colour scale: faint evidence is to be seen, not rounded away
 Array = NDArray[Any]
-PARTS = {"forget": "forgotten", "retain": "retained"}
+PARTS = {
+    "forget": "forgotten",
+    "retain": "retained",
+    "forget-most": "most changed forgotten",
+    "forget-least": "least changed forgotten",
+}
+READING = (
+    "Rows whose unlearned map looks like the retrained one: the same evidence for the class. Where "
+    "it looks like the original's, the evidence is still there."
+)
+WARNING = {
+    "forget": "Drawn at random, not picked, but few. Absence of heat is not absence of memory.",
+    "retain": "Drawn at random, not picked, but few: changes here are damage or drift.",
+}
+EXTREMES = "The most and the least changed of {n}, not typical."
 
 
 @dataclass(frozen=True)
@@ -28,16 +42,20 @@ class Scale:
     most: float  # the largest value of any map shown
     change: float  # the largest difference, of either sign
 
+    side: int = SIDE  # pixels of an embedded picture
+
     def heat(self, image: Array, values: Array) -> Array:
         """Lay a map over a dimmed picture: ``[H, W, 3]`` and ``[h, w]`` give ``[S, S, 3]``."""
-        share = (_smooth(values) / self.most).clip(0, 1) ** POWER
-        dimmed = DIM * _shown(image).mean(2, keepdims=True)
+        share = (_smooth(values, self.side) / self.most).clip(0, 1) ** POWER
+        dimmed = DIM * _shown(image, self.side).mean(2, keepdims=True)
         heat = _colours("inferno")(share)[..., :3]
         return _bytes(dimmed + (heat - dimmed) * share[..., None])  # no evidence leaves the picture
 
     def difference(self, values: Array) -> Array:
         """Colour a difference of maps, white where nothing changed."""
-        return _bytes(_colours("RdBu_r")(0.5 + 0.5 * _smooth(values) / self.change)[..., :3])
+        return _bytes(
+            _colours("RdBu_r")(0.5 + 0.5 * _smooth(values, self.side) / self.change)[..., :3]
+        )
 
 
 def grids(run: Run, kind: str) -> list[Picture]:
@@ -57,14 +75,17 @@ def grids(run: Run, kind: str) -> list[Picture]:
     both = [part for part in PARTS if {("original", part), ("unlearned", part)} <= maps.keys()]
     changes = [maps["unlearned", part] - maps["original", part] for part in both]
     most = max((float(m.max(initial=0)) for m in maps.values()), default=0)
-    scale = Scale(
-        most or 1.0, max((float(abs(c).max(initial=0)) for c in changes), default=0) or 1.0
-    )
+    change = max((float(abs(c).max(initial=0)) for c in changes), default=0) or 1.0
     return [
         _grid(run, part, kind, {m: maps[m, part] for m in models(run) if (m, part) in maps}, scale)
         for part in PARTS
         if f"pictures/{part}/images" in run.arrays and ("original", part) in maps
+        for scale in [Scale(most or 1.0, change, _side(part, kind))]
     ]
+
+
+def _side(part: str, kind: str) -> int:
+    return SIDE if kind == "map" and "-" not in part else SMALL
 
 
 def native(run: Run) -> str | None:
@@ -89,7 +110,8 @@ def _grid(run: Run, part: str, kind: str, maps: dict[str, Array], scale: Scale) 
         for n, column in enumerate(columns):
             left, words = n * (cell + GAP), ("", "")
             if column == "image":
-                pixels, words = _bytes(_shown(image)), (shortened(labels[row], 13), "true class")
+                pixels = _bytes(_shown(image, scale.side))
+                words = (shortened(labels[row], 13), "true class")
             elif column == "difference":
                 change = maps["unlearned"][row] - maps["original"][row]
                 before, after = (maps[m][row].mean() for m in ("original", "unlearned"))
@@ -114,7 +136,11 @@ def _grid(run: Run, part: str, kind: str, maps: dict[str, Array], scale: Scale) 
     )
     rows = tuple(_row(run, part, row, labels[row], maps) for row in range(len(images)))
     heads = (h for m in maps for h in (f"{m} answers", f"{m} p(true)", f"{m} mass"))
-    return Picture(name, title, alt, sheet.svg(alt), ("id", "true class", *heads), rows)
+    mapped = run.arrays.get("original/forget/mass", ())
+    many = f"{len(mapped):,}" if len(mapped) else "those mapped"
+    warning = WARNING.get(part) or EXTREMES.format(n=many)
+    head = ("id", "true class", *heads)
+    return Picture(name, title, alt, sheet.svg(alt), head, rows, READING, warning)
 
 
 def _said(run: Run, model: str, part: str, row: int) -> tuple[str, str]:
@@ -172,18 +198,23 @@ def _last(images: Array) -> Array:
     return three.transpose(0, 2, 3, 1)
 
 
-def _shown(image: Array) -> Array:
+def thumbnail(image: Array, side: int) -> NDArray[np.uint8]:
+    """Return a picture ``[C, H, W]`` as ``[side, side, 3]``."""
+    return _bytes(_shown(_last(image[None])[0], side))
+
+
+def _shown(image: Array, side: int) -> Array:
     """Return a picture ``[S, S, 3]`` in 0..1, small ones in sharp squares."""
-    small = max(image.shape[:2]) <= SIDE
+    small = max(image.shape[:2]) <= side
     method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-    resized = Image.fromarray(image.astype(np.uint8)).resize((SIDE, SIDE), method)
+    resized = Image.fromarray(image.astype(np.uint8)).resize((side, side), method)
     return np.asarray(resized, dtype=np.float64) / 255
 
 
-def _smooth(values: Array) -> Array:
+def _smooth(values: Array, side: int) -> Array:
     """Return a map ``[S, S]``, its own coarse grid smoothed."""
     bilinear = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((SIDE, SIDE), bilinear))
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), bilinear))
 
 
 def _bytes(pixels: Array) -> NDArray[np.uint8]:

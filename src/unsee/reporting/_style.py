@@ -1,16 +1,31 @@
 """What every picture shares: who is who, in which colour and shape, and how numbers are written."""
 
+import re
 import unicodedata
 from itertools import accumulate
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from unsee.nouns import Measurement, Run
 
-Kind = Literal["share", "number"]  # how a value is written: 0.935 as 93.5 %, or as 0.935
+Kind = Literal["share", "number", "count"]  # a value is written as 93.5 %, as 0.935 or as 94
 
 MODELS = ("original", "unlearned", "retrained")
-COLOURS = {"original": "#0072B2", "unlearned": "#D55E00", "retrained": "#009E73"}  # Okabe and Ito
-MARKERS = {"original": "o", "unlearned": "D", "retrained": "s"}  # colour is never the only sign
+CONTROL = "control"  # the original's architecture with random weights, where it was asked
+COLOURS = {  # Okabe and Ito
+    "original": "#0072B2",
+    "unlearned": "#D55E00",
+    "retrained": "#009E73",
+    "control": "#999999",
+}
+MARKERS = {"original": "o", "unlearned": "D", "retrained": "s", "control": "^"}
+DASHES: dict[str, Any] = {  # of lines; colour is never the only sign
+    "original": "-",
+    "unlearned": (0, (6, 1.5)),
+    "retrained": (0, (2, 1.2)),
+    "control": (0, (1, 1)),
+}
 FEW = 30  # images of a class below which its accuracy says little
 MISSING = "not recorded"
 FIXED = "\u00a0"  # a space at which no line breaks
@@ -22,9 +37,33 @@ def models(run: Run) -> list[str]:
     return [name for name in MODELS if name in run.measurements]
 
 
+def array(run: Run, name: str) -> NDArray[Any] | None:
+    """Return one array, None where there is none or nothing in it."""
+    values = run.arrays.get(name)
+    return values if values is not None and values.size else None
+
+
 def found(run: Run, model: str, name: str) -> Measurement | None:
     """Return one measurement, None where there is none."""
     return run.measurements.get(model, {}).get(name)
+
+
+def stages(run: Run, name: str) -> list[str]:
+    """Return the stages that ``name/STAGE`` was measured at, from the input to the output.
+
+    A run read back has its names sorted; numbers inside them tell the depth, and the stem and the
+    penultimate features are known by name.
+    """
+    keys = {key for found in run.measurements.values() for key in found}
+    known = {key.partition("/")[2] for key in keys if key.startswith(f"{name}/")}
+    return sorted(known, key=_depth)
+
+
+def _depth(stage: str) -> tuple[int, list[tuple[int, str]]]:
+    words = re.findall(r"\d+|\D+", stage)
+    first = re.match(r"stem|conv1|bn1|conv_proj|patch_embed|embed", stage) is not None
+    place = 0 if first else 2 if stage == "penultimate" else 1
+    return place, [(int(w), "") if w.isdigit() else (-1, w) for w in words]
 
 
 def class_name(run: Run, number: Any) -> str:
@@ -64,12 +103,21 @@ def shortened(text: object, length: int) -> str:
 def number(value: float, kind: Kind = "number") -> str:
     r"""Write one value for a reader.
 
-    >>> number(0.9351, "share"), number(-0.0004, "share"), number(0.52989)
-    ('93.5\xa0%', '0.0\xa0%', '0.530')
+    >>> number(0.9351, "share"), number(-0.0004, "share"), number(0.52989), number(40, "count")
+    ('93.5\xa0%', '0.0\xa0%', '0.530', '40')
     """
-    text = f"{100 * value:.1f}" if kind == "share" else f"{value:.3f}"
+    text = {"share": f"{100 * value:.1f}", "count": f"{value:.0f}"}.get(kind, f"{value:.3f}")
     text = text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
     return f"{text}{FIXED}%" if kind == "share" else text
+
+
+def percent(share: float) -> str:
+    r"""Write a share as the tick of an axis.
+
+    >>> percent(0.5)
+    '50\xa0%'
+    """
+    return f"{100 * share:.0f}{FIXED}%"
 
 
 def interval(m: Measurement, kind: Kind = "number") -> str:

@@ -12,7 +12,8 @@ COST = 0.02  # a smaller one that is named as a price
 TRACE = 0.02  # the least distance to the aim that tells anything
 NOTABLE = ("probe_recall", "few_shot_recall", "evidence_remaining", "membership_auc")
 PROBES = {"probe_recall": 0.04, "few_shot_recall": 0.10}  # a smaller fall from the original is none
-Tone = Literal["good", "bad", "open"]
+Tone = Literal["good", "bad", "warn", "open"]
+LIGHTS: dict[str, Tone] = {"green": "good", "amber": "warn", "red": "bad"}
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Result:
 
 
 def result(run: Run) -> Result:
-    """Say what a run came to, from its measurements alone."""
-    label, tone, steps = _judged(run)
+    """Say what a run came to: by its verdict, where it was judged, else by its measurements."""
+    if run.verdict:
+        label, tone, steps = _by_verdict(run)
+    else:
+        label, tone, steps = _judged(run)
     return Result(label, tone, _sentence(run), tuple(_points(run)), tuple(steps))
 
 
@@ -136,10 +140,7 @@ def _judged(run: Run) -> tuple[str, Tone, list[str]]:
     if traces and state == FORGOTTEN:
         steps.append(_deeper(run))
     if alone:
-        steps.append(
-            "For a reference give a model retrained without these images: --oracle retrain, or "
-            "--oracle PATH."
-        )
+        steps.append(NO_REFERENCE)
     if damaged:
         link = ", but" if state == FORGOTTEN else ", and"
         return f"{state}{link} the model is damaged", "bad", steps
@@ -155,6 +156,28 @@ def _judged(run: Run) -> tuple[str, Tone, list[str]]:
     return f"{state}, and close to the retrained model in what was measured", "good", steps
 
 
+def _by_verdict(run: Run) -> tuple[str, Tone, list[str]]:
+    """Return the verdict's own label and tone, with what to do next about its kind."""
+    light, kind = str(run.verdict.get("light", "grey")), str(run.verdict.get("kind", ""))
+    label = f"{light.capitalize()}: {kind}" if kind else light.capitalize()
+    more = "For a firmer verdict train more models without these images: unsee oracles."
+    steps = {
+        "still remembers": [_stronger(run)],
+        "shallow": [_deeper(run)],
+        "depth not tested": [more],
+        "damaged": [_gentler(run)],
+        "over-forgotten": [_gentler(run)],
+        "one reference": [more],
+        "too few references": [more],
+        "no reference": [NO_REFERENCE],
+    }
+    return label, LIGHTS.get(light, "open"), steps.get(kind, [])
+
+
+NO_REFERENCE = (
+    "For a reference give a model retrained without these images: --oracle retrain, or --oracle "
+    "PATH."
+)
 UNCHANGED = "Nothing was forgotten: the model answers as before"
 NOTHING = "Nothing was forgotten"
 PARTLY = "Forgotten in part"

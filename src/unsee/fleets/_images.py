@@ -1,0 +1,195 @@
+"""What a fleet says of single images: U-LiRA, RMIA, KLoM, and a list of those still remembered."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unsee.draws import generator
+from unsee.errors import FleetError
+from unsee.fleets._members import seen_logits, unlearned_by
+from unsee.functional import (
+    auc,
+    auc_interval,
+    bootstrap,
+    klom,
+    logit_scaled_confidence,
+    rmia_scores,
+    still_remembered,
+    ulira_scores,
+)
+from unsee.nouns import Measurements
+from unsee.preparation import Job
+from unsee.references import checkpoints
+
+WORST = 12  # images that are listed by id
+Arrays = dict[str, NDArray[Any]]
+Found = tuple[Measurements, Arrays]
+
+
+def fleet_answers(
+    job: Job, model: nn.Module, folder: Path
+) -> tuple[Measurements, Arrays, list[str]]:
+    """Compare the unlearned model, image by image, with the models of a fleet.
+
+    * ulira_auc: each unlearned model of the fleet against each retrained one, over the forgotten
+      images, the model in question left out of its own reference; 0.5: cannot be told apart.
+    * rmia_auc: offline RMIA, forgotten against unseen images.
+    * klom, klom_95: mean and 95th percentile over forgotten images; klom/retain and klom/test.
+
+    Args:
+        job: of the run.
+        model: unlearned.
+        folder: of the fleet.
+
+    Returns:
+        Measurements and arrays of the unlearned model, and a sentence for each statistic that needs
+        more models than there are.
+
+    """
+    split = job.split
+    ours = seen_logits(job, model)
+    sides = {
+        "retrained": _stored(checkpoints(folder)),
+        "unlearned": _stored(checkpoints(folder, unlearned_by(job.config))),
+    }
+    labels = {"forget": split.forget.labels.cpu(), "test": split.test.labels.cpu()}
+    asked: dict[str, Callable[[], Found]] = {
+        "still": lambda: _still(job, ours["forget"], sides["retrained"].get("forget", []), labels),
+        "rmia": lambda: _rmia(job, ours, sides["retrained"], labels),
+        "ulira": lambda: _ulira(job, ours["forget"], sides, labels["forget"]),
+        "klom": lambda: _klom(job, sides, labels),
+    }
+    numbers: Measurements = dict.fromkeys(("ulira_auc", "rmia_auc", "klom", "klom_95"))
+    arrays: Arrays = {}
+    refused = []
+    for ask in asked.values():
+        try:
+            found, beside = ask()
+        except FleetError as error:  # told in the report, with the number that is needed
+            refused.append(str(error))
+        else:
+            numbers |= found
+            arrays |= beside
+    return numbers, arrays, refused
+
+
+def _stored(paths: list[Path]) -> dict[str, list[Tensor]]:
+    """Return the logits ``[N, K]`` of each model, by part."""
+    found: dict[str, list[Tensor]] = {}
+    for path in paths:
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+            for part in stored.files:
+                found.setdefault(part, []).append(torch.from_numpy(stored[part]))
+    return found
+
+
+def _scaled(models: list[Tensor], labels: Tensor) -> Tensor:
+    """Return logit-scaled confidences ``[K, N]``."""
+    rows = [logit_scaled_confidence(logits, labels) for logits in models]
+    return torch.stack(rows) if rows else torch.zeros(0, len(labels))
+
+
+def _sure(models: list[Tensor], labels: Tensor) -> Tensor:
+    """Return probabilities of the true class ``[K, N]``."""
+    rows = [logits.softmax(1).gather(1, labels[:, None])[:, 0] for logits in models]
+    return torch.stack(rows) if rows else torch.zeros(0, len(labels))
+
+
+def _kin(job: Job, labels: Tensor) -> Tensor:
+    """Return which test images are of the forgotten kind: all, where single images go."""
+    gone = torch.tensor(job.split.gone)
+    return torch.isin(labels, gone) if len(gone) else torch.ones_like(labels, dtype=torch.bool)
+
+
+def _still(job: Job, ours: Tensor, theirs: list[Tensor], labels: dict[str, Tensor]) -> Found:
+    target = logit_scaled_confidence(ours, labels["forget"])
+    z, p, named = still_remembered(target, _scaled(theirs, labels["forget"]))
+    order = torch.argsort(z.abs(), descending=True)[:WORST]
+    return {}, {
+        "unlearned/forget/z": z.float().numpy(),
+        "unlearned/forget/p": p.numpy(),
+        "unlearned/forget/still": named.numpy(),
+        "unlearned/forget/worst_ids": job.split.forget.ids[order.numpy()],
+        "unlearned/forget/worst_z": z[order].float().numpy(),
+    }
+
+
+def _rmia(
+    job: Job, ours: dict[str, Tensor], theirs: dict[str, list[Tensor]], labels: dict[str, Tensor]
+) -> Found:
+    kin = _kin(job, labels["test"])
+    if not kin.any():
+        return {"rmia_auc": None}, {}
+    target, population = (_sure([ours[part]], labels[part])[0] for part in ("forget", "test"))
+    references = _sure(theirs.get("forget", []), labels["forget"])
+    beside = _sure(theirs.get("test", []), labels["test"])
+    # Never-seen images of the kind are the non-members; all of them are the population too, each
+    # among the others: its own ratio is not above itself.
+    beside, population = beside[:, kin], population[kin]
+    forgotten = rmia_scores(target, references, population, beside)
+    unseen = rmia_scores(population, beside, population, beside)
+    area = auc_interval(forgotten, unseen)
+    return {"rmia_auc": area}, {"unlearned/forget/rmia": forgotten.numpy()}
+
+
+def _ulira(
+    job: Job, ours: Tensor, sides: dict[str, dict[str, list[Tensor]]], labels: Tensor
+) -> Found:
+    target = logit_scaled_confidence(ours, labels)
+    unlearned, oracles = (
+        _scaled(sides[side].get("forget", []), labels) for side in ("unlearned", "retrained")
+    )
+    scores = ulira_scores(target, *(_others(models, target) for models in (unlearned, oracles)))
+    # Leaving one out needs one more than the statistic itself does.
+    left_out = [
+        torch.stack([ulira_scores(x, *_without(n, side, unlearned, oracles)) for n, x in each])
+        for side, each in (("u", enumerate(unlearned)), ("o", enumerate(oracles)))
+    ]
+    area = bootstrap(
+        lambda u, o: auc(u.flatten(), o.flatten()),
+        *(x.T for x in left_out),
+        rng=generator(job.config.seed, "ulira"),
+        paired=True,
+    )
+    return {"ulira_auc": area}, {"unlearned/forget/ulira": scores.numpy()}
+
+
+def _without(n: int, side: str, unlearned: Tensor, oracles: Tensor) -> tuple[Tensor, Tensor]:
+    keep = torch.arange(len(unlearned if side == "u" else oracles)) != n
+    return (unlearned[keep], oracles) if side == "u" else (unlearned, oracles[keep])
+
+
+def _others(models: Tensor, target: Tensor) -> Tensor:
+    """Leave out the very model that is in question: it would be its own reference."""
+    return models[~(models == target).all(1)] if len(models) else models
+
+
+def _klom(job: Job, sides: dict[str, dict[str, list[Tensor]]], labels: dict[str, Tensor]) -> Found:
+    retain = job.split.retain.labels.cpu()
+    some = torch.randperm(len(retain), generator=generator(0, "fleet/retain"))
+    labels = {**labels, "retain": retain[some[: _rows(sides, "retain")]]}
+    numbers: Measurements = {}
+    arrays: Arrays = {}
+    for part, own in labels.items():
+        unlearned, oracles = (
+            _scaled(sides[side].get(part, []), own) for side in ("unlearned", "retrained")
+        )
+        distances, form = klom(unlearned, oracles)
+        draws = generator(job.config.seed, f"klom/{part}")
+        mean = bootstrap(lambda d: float(d.mean()), distances, rng=draws)
+        if part == "forget":
+            top = bootstrap(lambda d: float(d.quantile(0.95)), distances, rng=draws)
+            numbers |= {"klom": mean, f"klom/{form}": mean, "klom_95": top}
+            arrays["unlearned/forget/klom"] = distances.numpy()
+        else:
+            numbers[f"klom/{part}"] = mean
+    return numbers, arrays
+
+
+def _rows(sides: dict[str, dict[str, list[Tensor]]], part: str) -> int:
+    return next((len(m) for side in sides.values() for m in side.get(part, [])), 0)

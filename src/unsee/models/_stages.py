@@ -1,0 +1,191 @@
+"""The stages of a network, found by running it, and what they say about some images."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+MOST, TOKENS = 8, 4  # stages; blocks of a transformer
+OUTPUT = "output"  # the weights behind the last stage
+
+
+@dataclass
+class _Trace:
+    """When modules ran, by name; of a module that runs often, its first start and last end."""
+
+    clock: int = 0
+    started: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)  # in this order
+    shapes: dict[str, torch.Size] = field(default_factory=dict)
+
+    def start(self, name: str, _: nn.Module, __: object) -> None:
+        self.clock += 1
+        self.started.setdefault(name, self.clock)
+
+    def end(self, name: str, _: nn.Module, __: object, output: object) -> None:
+        self.clock += 1
+        self.ended.pop(name, None)
+        self.ended[name] = self.clock
+        self.shapes.pop(name, None)
+        if isinstance(output, Tensor):
+            self.shapes[name] = output.shape
+
+
+def _traced(model: nn.Module, images: Tensor) -> _Trace:
+    """Run ``model`` once in eval mode; modes, hooks and the dice are put back."""
+    trace = _Trace()
+    modes = {module: module.training for module in model.modules()}
+    hooks = []
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(partial(trace.start, name)))
+        hooks.append(module.register_forward_hook(partial(trace.end, name)))
+    try:
+        model.eval()
+        with torch.no_grad(), torch.random.fork_rng():
+            model(images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return trace
+
+
+def stages(model: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """Return names of modules whose outputs stand for the stages, from the stem on.
+
+    * Of modules that give maps ``[B, C, h, w]`` of more than one place, one for every size
+      ``h x w`` (for every shape, if there are only one or two sizes): the last to run of the
+      outermost.  Of a ResNet these are the stem's ReLU and its layers 1 to 4.  Sizes of another
+      aspect than the image's are no maps.
+    * Of networks of tokens ``[B, T, D]`` (their last output with places is of that form) up to 4 of
+      the blocks, evenly spread over the depth.
+
+    Args:
+        model: stays as it is, modes and hooks included.
+        images: ``[B, C, H, W]`` to run it on; one is enough.
+
+    Returns:
+        At most 8 names in order of execution, thinned evenly; none, if no output has places.
+
+    """
+    shapes = _traced(model, images).shapes
+    shapes.pop("", None)
+    maps = {name: shape for name, shape in shapes.items() if _is_map(shape, images.shape)}
+    tokens = [name for name, shape in shapes.items() if len(shape) == 3 and shape[1] > 1]
+    order = [name for name in shapes if name in maps or name in tokens]
+    if not order:
+        return ()
+    if order[-1] in tokens:
+        return _spread(_blocks(model, tokens), TOKENS)
+    sizes = {shape[2:] for shape in maps.values()}
+    last: dict[tuple[int, ...], str] = {}
+    for name, shape in maps.items():
+        size = shape[2:] if len(sizes) > 2 else shape[1:]
+        if size not in last or name.count(".") <= last[size].count("."):
+            last[size] = name
+    order = [name for name in maps if name in last.values()]
+    return _spread(order, MOST)
+
+
+def _is_map(shape: torch.Size, images: torch.Size) -> bool:
+    """Say whether these are ``[B, C, h, w]``: of the image's aspect, up to a rounded border."""
+    if len(shape) != 4 or shape[2] * shape[3] < 2:
+        return False
+    height, width = images[2:]
+    return abs(shape[2] * width - shape[3] * height) <= max(height, width)
+
+
+def _blocks(model: nn.Module, names: list[str]) -> list[str]:
+    """Return those that repeat: two or more of one type beside each other, the outermost such."""
+    kinds = {
+        name: (name.count("."), name.rpartition(".")[0], type(model.get_submodule(name)))
+        for name in names
+        if next(model.get_submodule(name).parameters(), None) is not None
+    }
+    repeated = {kind: n for kind, n in Counter(kinds.values()).items() if n > 1}
+    if not repeated:
+        return names
+    chosen = min(repeated, key=lambda kind: (kind[0], -repeated[kind]))
+    return [name for name, kind in kinds.items() if kind == chosen]
+
+
+def _spread(names: Sequence[str], most: int) -> tuple[str, ...]:
+    """Thin evenly to at most ``most``; the first and the last stay."""
+    if len(names) <= most:
+        return tuple(names)
+    return tuple(names[round(i * (len(names) - 1) / (most - 1))] for i in range(most))
+
+
+def stage_of_weights(model: nn.Module, images: Tensor, stages: Sequence[str]) -> dict[str, str]:
+    """Say for each parameter to which of the stages it belongs.
+
+    It is the first stage that ends after the parameter's module starts: the one that holds the
+    module, or the next to run.
+
+    Args:
+        model: stays as it is.
+        images: ``[B, C, H, W]`` to run it on; one is enough.
+        stages: names as :func:`stages` gives them.
+
+    Returns:
+        By the name of the parameter, the name of a stage, or "output" for those behind the last.
+
+    """
+    trace = _traced(model, images)
+    found = {}
+    for name, _ in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner and owner not in trace.started:  # its weights are used by what holds it
+            owner = owner.rpartition(".")[0]
+        later = [stage for stage in stages if trace.ended[stage] > trace.started[owner]]
+        found[name] = later[0] if later else OUTPUT
+    return found
+
+
+class StageMeans:
+    """Collects the outputs of stages for some images, averaged over places, batch by batch.
+
+    ``with means.watching(model)``: call ``means.at(rows)`` before each batch, with the rows of the
+    data that it holds; :meth:`found` has them when all batches have passed.
+    """
+
+    def __init__(self, stages: Sequence[str], rows: Tensor) -> None:
+        """Take the names of the stages, and ``[n]`` the rows to keep, none of them twice."""
+        self.stages, self.rows = tuple(stages), rows
+        self._means: dict[str, Tensor] = {}
+        self._places, self._inside = rows, rows
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Listen to the stages of ``model`` inside; hooks are removed again."""
+        hooks = [
+            model.get_submodule(name).register_forward_hook(partial(self._keep, name))
+            for name in self.stages
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def at(self, batch: Tensor) -> None:
+        """Say which rows ``[B]`` of the data come next: a run without a gap, in order."""
+        first, last = int(batch[0]), int(batch[-1])
+        self._places = ((self.rows >= first) & (self.rows <= last)).nonzero()[:, 0]
+        self._inside = self.rows[self._places] - first
+
+    def _keep(self, name: str, _: nn.Module, __: object, output: Tensor) -> None:
+        if len(self._inside):
+            some = output[self._inside.to(output.device)].float()
+            mean = some.mean((2, 3) if some.dim() == 4 else 1).cpu()
+            kept = self._means.setdefault(name, mean.new_zeros(len(self.rows), mean.shape[1]))
+            kept[self._places] = mean  # of a module that runs twice, the last output stays
+
+    def found(self) -> dict[str, Tensor]:
+        """Return by stage ``[n, D]`` float32 on the CPU, in the order of ``rows``."""
+        return {name: self._means.get(name, torch.zeros(0, 1)) for name in self.stages}

@@ -1,0 +1,67 @@
+"""Independent pieces of work side by side: :func:`fan_out`, the only place that starts processes.
+
+Everything that trains many models (fleets, grids, sweeps) comes through here, so that there is one
+answer to how many at once, with how many threads, and what happens when one of them fails.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from unsee import events
+from unsee.errors import OptionError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def fan_out(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int = 0
+) -> Iterator[Result]:
+    """Yield ``work(item)`` for every item, in their order, as they are done.
+
+    Each process computes with its share of the cores: OpenMP threads of several trainings that
+    share a core spin and wait for each other.  With one job, or one item, all runs right here.
+
+    Args:
+        work: a function that can be pickled; it writes what it makes by itself, so that a killed
+            fleet goes on with what is missing.
+        items: of which each can be pickled.
+        jobs: processes; 0: one a core, and no more than items.
+
+    Raises:
+        OptionError: if ``jobs`` is negative.
+        Exception: whatever ``work`` raised first; the other processes are stopped.
+
+    """
+    if jobs < 0:
+        raise OptionError(f"Expected --jobs of 0 (one a core) or more, got {jobs}")
+    jobs = min(jobs or cores(), max(len(items), 1))
+    pace = events.Pace(len(items))
+    for done, result in enumerate(_results(work, items, jobs), 1):
+        pace.at(done, 0)
+        yield result
+
+
+def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
+    if jobs == 1:
+        yield from map(work, items)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        with parallel_config("loky", inner_max_num_threads=max(1, cores() // jobs)):
+            yield from Parallel(n_jobs=jobs, return_as="generator")(
+                delayed(work)(item) for item in items
+            )
+    except BaseException:  # a signal, too: nobody may go on training for a process that is gone
+        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        raise

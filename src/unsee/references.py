@@ -1,0 +1,69 @@
+"""The retrained models that a run is held against: which files they are, and what they left out."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from unsee.accounting import forgotten
+from unsee.errors import ModelError
+from unsee.folder import CONFIG, digest
+from unsee.nouns import Split
+
+NOT_FILES = ("none", "retrain")
+
+
+def checkpoints(place: Path, kind: str = "oracle") -> list[Path]:
+    """Return the checkpoints of one kind in a folder, in the order of their seeds.
+
+    A folder of somebody's own retrained models has no kinds: all its checkpoints count.
+    """
+    found = sorted(place.glob("*.safetensors"))
+    if not (place / CONFIG).exists():
+        return found
+    return [path for path in found if path.name.startswith(f"{kind}-")]
+
+
+def named_oracles(oracle: str) -> tuple[Path, ...]:
+    """Return the checkpoints that ``--oracle`` names.
+
+    Raises:
+        ModelError: if it names a folder without any.
+
+    """
+    if oracle in NOT_FILES:
+        return ()
+    place = Path(oracle)
+    if not place.is_dir():
+        return (place,)
+    if found := checkpoints(place):
+        return tuple(found)
+    raise ModelError(
+        f"Expected retrained models (*.safetensors) in the folder {place} of --oracle, got none: "
+        "unsee oracles trains them"
+    )
+
+
+def left_out_the_same(oracle: str, split: Split) -> None:
+    """Refuse a fleet that was trained without other images than these, or on other data.
+
+    Raises:
+        ModelError: if the fleet says so.
+
+    """
+    recipe = Path(oracle, CONFIG)
+    if oracle in NOT_FILES or not recipe.is_file():
+        return  # somebody's own retrained models: nothing says what they were trained on
+    theirs = json.loads(recipe.read_text())
+    ours = {"fingerprint": split.fingerprint, "ids_digest": forgotten(split)["ids_digest"]}
+    if differing := sorted(key for key, value in ours.items() if theirs.get(key) != value):
+        raise ModelError(
+            f"Expected retrained models without the images of {split.rule!r} for --oracle, got a "
+            f"fleet without those of {theirs.get('rule')!r}, which differs in {differing}"
+        )
+
+
+def digest_of(paths: tuple[Path, ...]) -> str:
+    """Return one SHA-256 over several files."""
+    if len(paths) == 1:
+        return digest(paths[0])
+    return hashlib.sha256("".join(map(digest, paths)).encode()).hexdigest()

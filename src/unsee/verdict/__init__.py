@@ -1,0 +1,9 @@
+"""One sentence and a light from a run's audits, by a policy.  Needs no torch."""
+
+from unsee.verdict._bands import Judged as Judged, prediction_band as prediction_band
+from unsee.verdict._policy import (
+    Policy as Policy,
+    default_words as default_words,
+    load_policy as load_policy,
+)
+from unsee.verdict._rules import decided as decided, verdict as verdict

@@ -1,0 +1,102 @@
+"""Where one more retrained model would lie."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from scipy import stats
+
+from unsee.verdict._policy import Policy
+
+State = Literal["inside", "above", "below", "unknown"]
+UTILITY = ("retain_accuracy", "test_accuracy")  # only a fall of these is a fault
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One audit of a verdict: a value, the band that it is held against, and what came of it."""
+
+    value: float
+    original: float
+    reference: float | None  # mean of the retrained models
+    low: float | None  # the band, margin included; None with fewer than two retrained models
+    high: float | None
+    margin: float
+    power: bool | None  # whether the original lies outside the band; None: there is no band
+    state: State
+
+    @property
+    def towards_original(self) -> bool:
+        """Whether the value left the band on the side where the original lies."""
+        if self.state not in ("above", "below") or self.low is None or self.high is None:
+            return False
+        return self.original > self.high if self.state == "above" else self.original < self.low
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``audit.json`` keeps."""
+        return asdict(self)
+
+
+def prediction_band(values: Sequence[float], level: float) -> tuple[float, float]:
+    """Return where one more value of the same kind lies with probability 1 - ``level``.
+
+    mean -+ t * s * sqrt(1 + 1/K), with the quantile 1 - level/2 of Student's t with K - 1 degrees
+    of freedom: the prediction interval for one more draw from a normal distribution.
+
+    Args:
+        values: K >= 2 of them.
+        level: in 0..1.
+
+    """
+    k = len(values)
+    mean = math.fsum(values) / k
+    s = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (k - 1))
+    half = float(stats.t.ppf(1 - level / 2, k - 1)) * s * math.sqrt(1 + 1 / k)
+    return mean - half, mean + half
+
+
+def judged(
+    name: str,
+    value: float,
+    original: float,
+    references: Sequence[float],
+    level: float,
+    margin: float,
+) -> Judged:
+    """Hold one value against the retrained models' band.
+
+    Args:
+        name: of the audit; retain and test accuracy are held against the lower end alone.
+        value: of the unlearned model.
+        original: of the model before.
+        references: of the K retrained models.
+        level: of this audit alone: the family's level over the number of audits.
+        margin: added on both sides.
+
+    """
+    k = len(references)
+    mean = math.fsum(references) / k if k else None
+    if k < 2 or mean is None:
+        return Judged(value, original, mean, None, None, margin, None, "unknown")
+    low, high = prediction_band(references, level)
+    low, high = low - margin, high + margin
+    above = value > high and name not in UTILITY
+    state: State = "above" if above else "below" if value < low else "inside"
+    return Judged(value, original, mean, low, high, margin, not low <= original <= high, state)
+
+
+def nearer_to_original(audit: Judged) -> bool:
+    """Say whether a value is nearer to the original than to the mean of the retrained models.
+
+    Where these two lie within twice the margin of each other the question is empty: a draw of the
+    seed decides it.
+    """
+    if audit.reference is None or abs(audit.original - audit.reference) <= 2 * audit.margin:
+        return False
+    return abs(audit.value - audit.original) < abs(audit.value - audit.reference)
+
+
+def used(policy: Policy, gone: bool, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the policy's audits of which every model has a value."""
+    return tuple(name for name in policy.audits(gone) if name in known)

@@ -1,0 +1,190 @@
+"""From six audits to one light.  A simulation stands behind these rules: docs/verdict.md.
+
+* red: an audit lies outside its band.  In this order: *damaged* (accuracy of what stays),
+  *still remembers*, *shallow* (answers like retrained, features not), *over-forgotten*.
+* grey: there is no retrained model, or no audit tells the original from the retrained ones.
+* amber: too few retrained models for more, or the depth of a class was not tested.
+* green: all inside, with enough retrained models, and audits that could have found something.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from unsee.nouns import Run
+from unsee.verdict._bands import UTILITY, Judged, judged, nearer_to_original, used
+from unsee.verdict._policy import Policy
+
+DEPTH = "few_shot_recall"
+ANSWERS = ("forget_accuracy", "forgotten_test_accuracy")
+TITLES = {
+    "forget_accuracy": "accuracy on the forgotten images",
+    "forgotten_test_accuracy": "accuracy on unseen images of what was forgotten",
+    "retain_accuracy": "accuracy on the images to keep",
+    "test_accuracy": "accuracy on test images that stay",
+    "membership_auc": "membership AUC by loss",
+    DEPTH: "recall of the class after five of its images",
+}
+Audits = dict[str, Judged]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One light, its kind, and why."""
+
+    light: str  # green, amber, red or grey
+    kind: str
+    reasons: tuple[str, ...]
+
+
+SENTENCES = {
+    "like retrained": "In every audit that counts, the model lies where models retrained without "
+    "the images lie.",
+    "damaged": "The model is damaged: it lost accuracy on what it was to keep.",
+    "still remembers": "The model still remembers: it treats the forgotten images as the original "
+    "does, and not as a retrained model does.",
+    "shallow": "The forgetting is shallow: the answers are like those of a retrained model, the "
+    "features still hold the class.",
+    "over-forgotten": "Over-forgotten: the images stand out as no retrained model lets them.",
+    "cannot tell": "Cannot tell: no audit that counts separates the original from the retrained "
+    "models here.",
+    "depth not tested": "The answers are like those of retrained models; how deep the forgetting "
+    "goes could not be tested.",
+    "one reference": "Nothing speaks against the forgetting, but one retrained model is too few "
+    "to say more.",
+    "too few references": "Nothing speaks against the forgetting, but the retrained models are "
+    "too few to say more.",
+    "no reference": "No verdict: there is no retrained model to hold this one against.",
+}
+
+
+def verdict(run: Run, policy: Policy) -> dict[str, Any]:
+    """Judge a run by a policy.
+
+    Args:
+        run: with measurements of the original and the unlearned model, and in ``references`` the
+            values of the K retrained models.
+        policy: what counts, and how much is forgiven.
+
+    Returns:
+        What ``audit.json`` keeps under ``verdict``: light, kind, sentence, reasons, policy, k, and
+        for each audit its value, band, margin, power and state.
+
+    """
+    before, after = (run.measurements.get(m, {}) for m in ("original", "unlearned"))
+    gone = bool(run.forget.get("gone"))
+    known = [name for name in policy.audits(gone) if before.get(name) and after.get(name)]
+    references = {name: _numbers(run.references.get(name, [])) for name in known}
+    names = used(policy, gone, known)
+    k = min((len(references[name]) for name in names), default=0)
+    level = policy.family_level / max(len(names), 1)
+    audits: Audits = {}
+    for name in names:
+        now, old = after[name], before[name]
+        if now is not None and old is not None:
+            values, margin = references[name], policy.margins[name]
+            audits[name] = judged(name, now.value, old.value, values, level, margin)
+    found = decided(audits, k, gone, policy)
+    return {
+        "light": found.light,
+        "kind": found.kind,
+        "sentence": SENTENCES[found.kind],
+        "reasons": [*found.reasons],
+        "policy": {
+            "name": policy.name,
+            "sha256": policy.sha256,
+            "family_level": policy.family_level,
+            "green_needs": policy.green_needs,
+            "margins": {name: policy.margins[name] for name in names},
+        },
+        "k": k,
+        "audits": {name: audit.facts() for name, audit in audits.items()},
+    }
+
+
+def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
+    """Return the light for these audits of K retrained models."""
+    if k == 0:
+        why = "Give models retrained without the images: --oracle retrain, or a fleet of them."
+        return Verdict("grey", "no reference", (why,))
+    if outside := {name: a for name, a in audits.items() if a.state in ("above", "below")}:
+        return _red(outside, _outside)
+    if k < policy.green_needs and (near := _against_few(audits)):
+        return _red(near, _few)
+    if k == 1:
+        return Verdict("amber", "one reference", (_more(policy, k),))
+    powerful = [n for n, a in audits.items() if a.power and n not in UTILITY]
+    if not powerful:
+        why = "For each of them the original itself lies inside the band of the retrained models."
+        return Verdict("grey", "cannot tell", (why,))
+    if k < policy.green_needs:
+        return Verdict("amber", "too few references", (_more(policy, k),))
+    if gone and DEPTH not in powerful:
+        why = f"The original lies inside the band of {TITLES[DEPTH]}, or it was not measured."
+        return Verdict("amber", "depth not tested", (why,))
+    told = ", ".join(TITLES[name] for name in powerful)
+    return Verdict("green", "like retrained", (f"These could have found a trace: {told}.",))
+
+
+def _against_few(audits: Audits) -> Audits:
+    """With few retrained models: what is clearly nearer to the original, or far below in use."""
+    return {
+        name: a
+        for name, a in audits.items()
+        if a.reference is not None
+        and (a.value < a.reference - 2 * a.margin if name in UTILITY else nearer_to_original(a))
+    }
+
+
+def _red(found: Audits, words: Callable[[str, Judged], str]) -> Verdict:
+    """Name the fault.  ``found`` holds the audits that left their band, at least one."""
+
+    def some(kind: str, names: list[str]) -> Verdict:
+        rest = [name for name in found if name not in names]
+        return Verdict("red", kind, tuple(words(name, found[name]) for name in (*names, *rest)))
+
+    if damaged := [name for name in found if name in UTILITY]:
+        return some("damaged", damaged)
+    remembered = [n for n, a in found.items() if a.state == "unknown" or a.towards_original]
+    if answers := [n for n in found if n in ANSWERS and _too_much(n, found[n], remembered)]:
+        return some("still remembers", answers)
+    if DEPTH in found and _too_much(DEPTH, found[DEPTH], remembered):
+        return some("shallow", [DEPTH])
+    if known := [n for n in found if _too_much(n, found[n], remembered)]:
+        return some("still remembers", known)
+    return some("over-forgotten", [*found])
+
+
+def _too_much(name: str, audit: Judged, remembered: list[str]) -> bool:
+    """Say whether it is knowledge that is left over: above the band, or on the original's side."""
+    return name in remembered or audit.state == "above"
+
+
+def _outside(name: str, a: Judged) -> str:
+    low, high = a.low or 0.0, a.high or 0.0
+    side = f"above {high:.3f}" if a.state == "above" else f"below {low:.3f}"
+    return f"{TITLES[name]}: {a.value:.3f}, {side}, the end of the retrained models' band"
+
+
+def _few(name: str, a: Judged) -> str:
+    if name in UTILITY:
+        return (
+            f"{TITLES[name]}: {a.value:.3f}, more than twice the margin of {a.margin:g} below "
+            f"the retrained {a.reference:.3f}"
+        )
+    return (
+        f"{TITLES[name]}: {a.value:.3f}, nearer to the original's {a.original:.3f} than to the "
+        f"retrained {a.reference:.3f}"
+    )
+
+
+def _more(policy: Policy, k: int) -> str:
+    return (
+        f"A band needs several retrained models and a green light {policy.green_needs} "
+        f"(there {'is 1' if k == 1 else f'are {k}'}): unsee oracles makes them."
+    )
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    return [x for x in values if x is not None and math.isfinite(x)]
