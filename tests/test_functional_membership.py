@@ -28,7 +28,7 @@ def test_every_score_by_hand_on_two_images_of_three_classes():
             0.5 * ln(0.5) + 0.3 * ln(0.7) + 0.2 * ln(0.8),
             0.8 * ln(0.2) + 0.1 * ln(0.9) + 0.7 * ln(0.3),
         ],
-        "margin": [ln(0.5 / 0.5), ln(0.2 / 0.8)],
+        "margin": [ln(0.5 / 0.3), ln(0.2 / 0.7)],
     }
     assert found.keys() == by_hand.keys()
     for name, values in by_hand.items():
@@ -43,8 +43,9 @@ def test_the_scores_agree_with_scipy():
     assert found["confidence"].numpy() == pytest.approx(softmax(x, 1).max(1))
     assert found["entropy"].numpy() == pytest.approx(-entropy(softmax(x, 1), axis=1))
     others = np.array([np.delete(row, y) for row, y in zip(x, labels, strict=True)])
+    assert found["margin"].numpy() == pytest.approx(x[rows, labels] - others.max(1))
     expected = x[rows, labels] - logsumexp(others, axis=1)
-    assert found["margin"].numpy() == pytest.approx(expected)
+    assert margin(logits, labels).numpy() == pytest.approx(expected)
     p = softmax(x, 1)
     for row, y in enumerate(labels.tolist()):  # the definition, entry by entry
         rest = sum(p[row, i] * math.log(1 - p[row, i]) for i in range(7) if i != y)
@@ -71,11 +72,13 @@ def test_logits_of_minus_ten_thousand_and_ties_give_finite_scores():
             assert (score <= 1).all() or name == "margin"
 
 
-def test_the_margin_ranks_images_as_the_loss_does():
-    logits, labels = torch.randn(200, 5, generator=rng()) * 4, torch.arange(200) % 5
+def test_the_margin_is_the_lead_over_the_best_other_class_and_no_function_of_the_loss():
+    logits, labels = torch.randn(50, 4, generator=rng()), torch.arange(50) % 4
     found = membership_scores(logits, labels)
-    assert torch.equal(found["margin"].argsort(), found["loss"].argsort())
-    assert torch.equal(found["margin"], margin(logits, labels))
+    table = logits.double().numpy()
+    by_hand = [row[y] - max(np.delete(row, y)) for row, y in zip(table, labels, strict=True)]
+    assert found["margin"].numpy() == pytest.approx(by_hand)
+    assert not torch.equal(found["margin"].argsort(), found["loss"].argsort())
 
 
 # The attacks that learn.

@@ -5,6 +5,8 @@ answer to how many at once, with how many threads, and what happens when one of 
 """
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ from unsee.errors import OptionError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+WATCH = "unsee-parent"  # the name of a thread
 
 
 def cores() -> int:
@@ -60,8 +63,24 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -
     try:
         with parallel_config("loky", inner_max_num_threads=max(1, cores() // jobs)):
             yield from Parallel(n_jobs=jobs, return_as="generator")(
-                delayed(work)(item) for item in items
+                delayed(_attached)(work, item, os.getpid()) for item in items
             )
     except BaseException:  # a signal, too: nobody may go on training for a process that is gone
         get_reusable_executor().shutdown(wait=False, kill_workers=True)
         raise
+
+
+def _attached(work: Callable[[Item], Result], item: Item, parent: int) -> Result:
+    """Do one piece of work in a process that ends when the one that wants it is gone.
+
+    A killed parent cannot say so, and a training nobody waits for would go on for minutes.
+    """
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=_watch, args=(parent,), name=WATCH, daemon=True).start()
+    return work(item)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -47,7 +47,8 @@ def membership_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     * modified_entropy: minus -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i) (Song and
       Mittal, USENIX Security 2021, equation 7), which knows the label and is 0 only for a sure
       and right answer.
-    * margin: of :func:`margin`.  It grows with p_y and so ranks images as the loss does.
+    * margin: logit_y minus the largest other logit (the distance to a wrong answer, in logits).
+      With logsumexp in place of the largest it would be a function of p_y and rank as the loss does.
 
     Args:
         logits: ``[N, K]``, K >= 2.
@@ -68,8 +69,14 @@ def membership_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "confidence": p.amax(1),
         "entropy": (p * log_p).sum(1),
         "modified_entropy": right + wrong,
-        "margin": margin(logits, labels),
+        "margin": _lead(logits, own),
     }
+
+
+def _lead(logits: Tensor, own: Tensor) -> Tensor:
+    exact = logits.double()
+    others = exact.scatter(1, own, -torch.inf).amax(1)
+    return exact.gather(1, own)[:, 0] - others
 
 
 def _log_sigmoid(x: Tensor) -> Tensor:

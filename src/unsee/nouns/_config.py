@@ -13,7 +13,7 @@ class Config:
     classes: str | None = None  # a file of class names, one a line
     size: int | None = None  # pixels; None: as the source has it
     validation: str | None = None  # "ids=FILE"; None: half of the test images, where needed
-    arch: str | None = None  # None: as the checkpoint says, else resnet18:cifar-pool
+    arch: str | None = None  # None: as the checkpoint says, else a resnet18 that fits
     model: str | None = None  # a checkpoint; None: the run trains one
     init: str | None = None  # a checkpoint from which training and retraining start
     mean: tuple[float, ...] | None = None  # per channel, in 0..1 units

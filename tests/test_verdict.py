@@ -1,0 +1,247 @@
+"""The verdict: by hand, against scipy's own intervals, and rule by rule."""
+
+import dataclasses
+import math
+import tomllib
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from unsee.errors import OptionError
+from unsee.nouns import Measurement, Run
+from unsee.verdict import default_words, load_policy, prediction_band, verdict
+
+POLICY = load_policy()
+CLASSES = {  # of a retrained model, about; and of the original
+    "forget_accuracy": (0.0, 0.99),
+    "forgotten_test_accuracy": (0.0, 0.97),
+    "retain_accuracy": (0.99, 0.99),
+    "test_accuracy": (0.97, 0.97),
+    "membership_auc": (0.5, 0.6),
+    "few_shot_recall": (0.7, 0.99),
+}
+SINGLE = {
+    "forget_accuracy": (0.95, 1.0),
+    "retain_accuracy": (0.99, 0.99),
+    "test_accuracy": (0.97, 0.97),
+    "membership_auc": (0.5, 0.6),
+}
+
+
+def number(x):
+    return Measurement(x, x, x, 100)
+
+
+def judged(k=23, gone=True, table=None, spread=0.004, policy=POLICY, original=None, **changed):
+    """Judge a model like the retrained ones but for what ``changed`` says."""
+    table = table or (CLASSES if gone else SINGLE)
+    rng = np.random.default_rng(0)
+    wobble = {name: rng.normal(0, spread, k) if k else [] for name in table}
+    wobble["forget_accuracy"] = np.zeros(k) if gone else wobble["forget_accuracy"]
+    before = {name: both[1] for name, both in table.items()} | (original or {})
+    after = {name: both[0] for name, both in table.items()} | changed
+    run = Run(
+        data={},
+        forget={"gone": ["cat"] if gone else []},
+        measurements={
+            "original": {name: number(x) for name, x in before.items()},
+            "unlearned": {n: None if x is None else number(x) for n, x in after.items()},
+        },
+        environment={},
+        seed=0,
+        references={name: [table[name][0] + x for x in wobble[name]] for name in table},
+    )
+    return verdict(run, policy)
+
+
+def kind(**more):
+    found = judged(**more)
+    return found["light"], found["kind"]
+
+
+def test_the_band_is_the_prediction_interval_of_one_more_draw():
+    values = [0.71, 0.64, 0.80, 0.75, 0.69]
+    low, high = prediction_band(values, 0.05)
+    mean, s = np.mean(values), np.std(values, ddof=1)
+    expected = stats.t.interval(0.95, 4, loc=mean, scale=s * math.sqrt(1 + 1 / 5))
+    assert (low, high) == pytest.approx(expected)
+
+
+def test_the_band_holds_one_more_draw_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(2000):
+        *values, new = rng.normal(0.7, 0.05, 9)
+        low, high = prediction_band(values, 0.05)
+        hits += low <= new <= high
+    assert stats.binomtest(hits, 2000, 0.95).pvalue > 1e-3
+
+
+def test_the_level_of_the_family_is_shared_by_the_audits_that_are_used():
+    whole, single = (judged(gone=gone)["audits"] for gone in (True, False))
+    for found, n in ((whole, 6), (single, 4)):
+        assert len(found) == n
+        audit = found["membership_auc"]
+        values = judged(gone=n == 6)["audits"]["membership_auc"]
+        half = (values["high"] - values["low"]) / 2 - audit["margin"]
+        rng = np.random.default_rng(0)
+        table = CLASSES if n == 6 else SINGLE
+        drawn = {name: rng.normal(0, 0.004, 23) for name in table}["membership_auc"]
+        t = stats.t.ppf(1 - 0.05 / n / 2, 22)
+        assert half == pytest.approx(t * drawn.std(ddof=1) * math.sqrt(1 + 1 / 23))
+
+
+def test_a_model_like_the_retrained_ones_is_green():
+    found = judged()
+    assert (found["light"], found["kind"], found["k"]) == ("green", "like retrained", 23)
+    assert all(audit["state"] == "inside" for audit in found["audits"].values())
+    assert found["policy"]["sha256"] == POLICY.sha256 and found["sentence"].endswith(".")
+    assert judged(gone=False)["light"] == "green"
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({"retain_accuracy": 0.9}, "damaged"),
+        ({"test_accuracy": 0.8}, "damaged"),
+        ({"test_accuracy": 0.8, "forget_accuracy": 0.99}, "damaged"),  # damage is named first
+        ({"forget_accuracy": 0.5}, "still remembers"),
+        ({"forgotten_test_accuracy": 0.4}, "still remembers"),
+        ({"forget_accuracy": 0.5, "few_shot_recall": 0.99}, "still remembers"),
+        ({"membership_auc": 0.6}, "still remembers"),
+        ({"few_shot_recall": 0.99}, "shallow"),
+        ({"few_shot_recall": 0.99, "membership_auc": 0.6}, "shallow"),  # the answers are right
+        ({"few_shot_recall": 0.3}, "over-forgotten"),
+        ({"membership_auc": 0.3}, "over-forgotten"),
+    ],
+    ids=str,
+)
+def test_what_leaves_its_band_is_red_and_named(changed, expected):
+    found = judged(**changed)
+    assert (found["light"], found["kind"]) == ("red", expected)
+    named = {name for name in changed if found["audits"][name]["state"] != "inside"}
+    assert len(found["reasons"]) == len(named) == len(changed)
+
+
+def test_of_retain_and_test_accuracy_only_a_fall_is_a_fault():
+    assert kind(retain_accuracy=1.0, test_accuracy=1.0) == ("green", "like retrained")
+
+
+def test_an_auc_on_the_original_s_side_is_memory_even_below_one_half():
+    """On few images chance may put all models of a class below 0.5, the original farthest."""
+    table = CLASSES | {"membership_auc": (0.5, 0.35)}
+    assert kind(table=table, membership_auc=0.36) == ("red", "still remembers")
+    assert kind(table=table, membership_auc=0.7) == ("red", "still remembers")
+    assert kind(membership_auc=0.36) == ("red", "over-forgotten")
+
+
+def test_single_images_forgotten_too_hard_are_over_forgotten():
+    assert kind(gone=False, forget_accuracy=0.3) == ("red", "over-forgotten")
+    assert kind(gone=False, forget_accuracy=1.0) == ("red", "still remembers")
+
+
+def test_where_the_original_is_like_the_retrained_ones_nobody_can_tell():
+    same = {name: both[0] for name, both in SINGLE.items()}
+    assert kind(gone=False, original=same) == ("grey", "cannot tell")
+    far = kind(gone=False, original=same, forget_accuracy=0.2)
+    assert far == ("red", "over-forgotten")  # outside is outside, with or without power
+
+
+def test_without_power_in_depth_a_class_is_amber_at_most():
+    found = judged(original={"few_shot_recall": 0.7})
+    assert (found["light"], found["kind"]) == ("amber", "depth not tested")
+    assert found["audits"]["few_shot_recall"]["power"] is False
+    assert kind(few_shot_recall=None) == ("amber", "depth not tested")
+
+
+def test_retain_and_test_accuracy_lend_no_power():
+    same = {name: both[0] for name, both in CLASSES.items()} | {"retain_accuracy": 1.0}
+    assert kind(original=same | {"test_accuracy": 0.5})[0] == "grey"
+
+
+@pytest.mark.parametrize("k", [2, 5, 7])
+def test_green_needs_eight_retrained_models(k):
+    assert kind(k=k)[0] in ("amber", "grey")
+    assert kind(k=8)[0] == "green"
+
+
+def test_one_retrained_model_is_amber_unless_the_original_is_nearer():
+    assert kind(k=1) == ("amber", "one reference")
+    assert kind(k=1, forget_accuracy=0.9) == ("red", "still remembers")
+    assert kind(k=1, few_shot_recall=0.98) == ("red", "shallow")
+    assert kind(k=1, few_shot_recall=0.8) == ("amber", "one reference")
+    assert kind(k=1, few_shot_recall=0.2) == ("amber", "one reference")
+    bands = judged(k=1)["audits"].values()
+    assert all(a["low"] is a["high"] is a["power"] is None for a in bands)
+
+
+def test_with_one_retrained_model_use_is_held_against_twice_the_margin():
+    assert kind(k=1, test_accuracy=0.97 - 0.02, spread=0) == ("amber", "one reference")
+    assert kind(k=1, test_accuracy=0.97 - 0.04, spread=0) == ("red", "damaged")
+    assert kind(k=1, test_accuracy=0.99, spread=0) == ("amber", "one reference")
+
+
+def test_nearer_means_nothing_where_original_and_retrained_are_alike():
+    table = CLASSES | {"membership_auc": (0.48, 0.5)}
+    assert kind(k=1, table=table, membership_auc=0.56) == ("amber", "one reference")
+
+
+def test_without_a_retrained_model_there_is_no_verdict():
+    found = judged(k=0)
+    assert (found["light"], found["kind"]) == ("grey", "no reference")
+    assert "oracle" in found["reasons"][0]
+
+
+def test_values_that_were_not_measured_do_not_count():
+    found = judged(few_shot_recall=None, forgotten_test_accuracy=None)
+    assert {*found["audits"]} == {*CLASSES} - {"few_shot_recall", "forgotten_test_accuracy"}
+
+
+def test_the_policy_changes_the_verdict_and_leaves_its_digest(tmp_path):
+    words = default_words().replace("membership_auc = 0.03", "membership_auc = 0.2")
+    file = tmp_path / "mild.toml"
+    file.write_text(words.replace("unsee default", "mild"))
+    mild = load_policy(file)
+    assert kind(membership_auc=0.6)[0] == "red"
+    found = judged(policy=mild, membership_auc=0.6)
+    assert found["light"] == "green" and found["policy"]["name"] == "mild"
+    assert found["policy"]["sha256"] != POLICY.sha256
+
+
+def test_the_default_policy_is_what_its_comments_say():
+    record = tomllib.loads(default_words())
+    assert record["family_level"] == 0.05 and record["green_needs"] == 8
+    assert {*record["margins"]} == {*record["audits"]["classes"]}
+    assert POLICY.margins["forget_accuracy"] == 0.02
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (("family_level = 0.05", "family_level = 5"), "family_level between 0 and 1"),
+        (("green_needs = 8", "green_needs = 1"), "green_needs of 2"),
+        (("membership_auc = 0.03", "membership_auc = -1"), "margins in 0..1"),
+        (("membership_auc = 0.03", ""), "a margin for every audit"),
+        (('"few_shot_recall",\n', '"vibes",\n'), "audits of a policy among"),
+        (("version = 1", "version = 9"), "version 1"),
+        (("[margins]", "[margins"), "a policy in TOML"),
+    ],
+    ids=str,
+)
+def test_a_policy_with_a_fault_is_refused_by_its_reason(tmp_path, change, told):
+    assert change[0] in default_words()
+    file = tmp_path / "policy.toml"
+    file.write_text(default_words().replace(*change))
+    with pytest.raises(OptionError, match=told):
+        load_policy(file)
+    with pytest.raises(OptionError, match="a policy in TOML"):
+        load_policy(tmp_path / "missing.toml")
+
+
+def test_a_verdict_survives_json():
+    run = dataclasses.replace(
+        Run(data={}, forget={}, measurements={}, environment={}, seed=0), verdict=judged(k=1)
+    )
+    again = Run.from_json(run.to_json())
+    assert again.verdict == run.verdict and again.references == run.references
