@@ -24,8 +24,9 @@ def quick_reports():
     """Drawing takes longer than all that these tests are about."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "has_fast_bf16", lambda device: False)  # as in every single test
-        patch.setattr(pipeline, "page", lambda run: f"<!doctype html>{run.method}")
-        patch.setattr(pipeline, "figures", lambda run: {})
+        patch.setattr(pipeline, "pictures_of", lambda run: None)
+        patch.setattr(pipeline, "page", lambda run, drawn: f"<!doctype html>{run.method}")
+        patch.setattr(pipeline, "figures", lambda run, drawn: {})
         yield
 
 

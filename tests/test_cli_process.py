@@ -26,8 +26,9 @@ TINY = ("--arch", "tinynet:build", "--forget", "class=3")
 @pytest.fixture(autouse=True)
 def quick_reports(monkeypatch):
     """Drawing takes longer than all that these tests are about; processes draw all the same."""
-    monkeypatch.setattr(pipeline, "page", lambda run: "<!doctype html>")
-    monkeypatch.setattr(pipeline, "figures", lambda run: {})
+    monkeypatch.setattr(pipeline, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipeline, "page", lambda run, drawn: "<!doctype html>")
+    monkeypatch.setattr(pipeline, "figures", lambda run, drawn: {})
 
 
 def unsee(*arguments, **more):

@@ -22,8 +22,9 @@ def quick_reports():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "has_fast_bf16", lambda device: False)  # as in every single test
         for module in (pipeline, reporting):
-            patch.setattr(module, "page", lambda run: "\n".join(sorted(run.arrays)))
-        patch.setattr(pipeline, "figures", lambda run: {})
+            patch.setattr(module, "page", lambda run, drawn=None: "\n".join(sorted(run.arrays)))
+        patch.setattr(pipeline, "pictures_of", lambda run: None)
+        patch.setattr(pipeline, "figures", lambda run, drawn: {})
         yield
 
 

@@ -41,7 +41,7 @@ FINISHED = {
 }
 
 
-def undrawn(run):
+def undrawn(run, drawn=None):
     return f"<!doctype html><p>{run.method}</p>"
 
 
@@ -49,7 +49,8 @@ def undrawn(run):
 def quick(monkeypatch):
     """Without the drawing of the page, which is most of a tiny run's time."""
     monkeypatch.setattr(pipeline, "page", undrawn)
-    monkeypatch.setattr(pipeline, "figures", lambda run: {"strip": "<svg/>"})
+    monkeypatch.setattr(pipeline, "pictures_of", lambda run: [])
+    monkeypatch.setattr(pipeline, "figures", lambda run, drawn: {"strip": "<svg/>"})
 
 
 @pytest.fixture
@@ -220,7 +221,8 @@ def test_a_run_without_a_reference_leaves_its_place_empty(cheapest, tmp_path, qu
 
 def test_single_images_have_no_figures_of_a_class(config, tmp_path, quick):
     done = run(replace(config, forget="random=9", oracle="none"), tmp_path / "run")
-    for measured in done.measurements.values():
+    for model in ("original", "unlearned"):
+        measured = done.measurements[model]
         for name in ("forgotten_test_accuracy", "probe_recall", "few_shot_recall"):
             assert measured[name] is None
         assert measured["test_accuracy"].n == 24
@@ -316,7 +318,8 @@ def _whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "has_fast_bf16", lambda device: False)
         patch.setattr(pipeline, "page", undrawn)
-        patch.setattr(pipeline, "figures", lambda run: {"strip": "<svg/>"})
+        patch.setattr(pipeline, "pictures_of", lambda run: [])
+        patch.setattr(pipeline, "figures", lambda run, drawn: {"strip": "<svg/>"})
         config = small_config(path)
         run(config, path / "run")
     return config, path / "run"

@@ -30,7 +30,7 @@ SINGLE = {
 
 
 def number(x):
-    return Measurement(x, x, x, 100)
+    return x if isinstance(x, Measurement) else Measurement(x, x, x, 100)
 
 
 def judged(k=23, gone=True, table=None, spread=0.004, policy=POLICY, original=None, **changed):
@@ -180,6 +180,15 @@ def test_with_one_retrained_model_use_is_held_against_twice_the_margin():
     assert kind(k=1, test_accuracy=0.97 - 0.02, spread=0) == ("amber", "one reference")
     assert kind(k=1, test_accuracy=0.97 - 0.04, spread=0) == ("red", "damaged")
     assert kind(k=1, test_accuracy=0.99, spread=0) == ("amber", "one reference")
+
+
+def test_nearer_means_nothing_within_the_interval_of_the_value():
+    """A few dozen images leave an AUC that might as well be the retrained model's."""
+    table = CLASSES | {"membership_auc": (0.41, 0.52)}
+    sure = kind(k=1, table=table, membership_auc=0.505)
+    assert sure == ("red", "still remembers")
+    vague = Measurement(0.505, 0.40, 0.61, 37)
+    assert kind(k=1, table=table, membership_auc=vague) == ("amber", "one reference")
 
 
 def test_nearer_means_nothing_where_original_and_retrained_are_alike():

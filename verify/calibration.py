@@ -8,18 +8,27 @@ second, and CI repeats it.  Results: ``docs/evidence/calibration.json`` and a pa
 
 import argparse
 import json
-import math
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import provenance
 import torch
+from simulation import (
+    ASCENDED,
+    LEFT_IN,
+    SPIKED,
+    TESTED,
+    TUNED,
+    Cells,
+    Values,
+    name_of,
+    page,
+    simulated,
+)
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -30,23 +39,18 @@ from unsee.audits import AUDITS, observe
 from unsee.data import batches, steps_per_epoch
 from unsee.draws import generator
 from unsee.erasure import trained, unlearn
-from unsee.functional import exact_share
 from unsee.methods import method
-from unsee.nouns import Config, Data, Measurement, Run, Split
+from unsee.nouns import Config, Data, Split
 from unsee.parallel import fan_out
 from unsee.preparation import Job, prepare
 from unsee.training import answers, descend
-from unsee.verdict import load_policy, verdict
+from unsee.verdict import load_policy
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "evidence" / "calibration.json"
 BASE = Config(data="digits", size=16, arch="convnet", train_epochs=12)
 RULES = {"class": "class=3", "random": "random=10%"}
-TUNED, TESTED, SPIKED = range(24), range(100, 124), range(200, 212)
-LEFT_IN = (0.01, 0.05, 0.10, 0.25)  # shares of the forget set that stay in training
 ASKED = ("accuracy", "membership", "few_shot")
-Values = dict[str, float | None]
-Cells = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its file, and its key in the results."""
-        left = f"-{round(100 * self.share)}" if self.share else ""
-        return f"{self.kind}{left}-{self.rule}-{self.seed:03d}"
+        return name_of(self.kind, self.rule, self.seed, self.share)
 
 
 def cells() -> Iterator[Cell]:
@@ -76,7 +79,7 @@ def cells() -> Iterator[Cell]:
         yield Cell("random_head", "class", seed)
         yield Cell("oracle", "random", seed)
         yield Cell("original", "random", seed)
-    for seed in TESTED[:8]:
+    for seed in ASCENDED:
         yield Cell("ascent", "random", seed)
     for seed in SPIKED:
         for share in LEFT_IN:
@@ -146,162 +149,31 @@ def measured(cell: Cell) -> tuple[str, Values]:
             view = observe("original", model, job.split, partial(generator, 0))
             numbers, _ = inquiry.answers(view, view, None)
         names = load_policy().audits(bool(job.split.gone))
-        values = {name: m.value if (m := numbers[name]) else None for name in names}
+        values = {n: [m.value, m.low, m.high] if (m := numbers[n]) else None for n in names}
         part = file.with_suffix(f".{cell.seed}.part")
         part.write_text(json.dumps(values))
         part.replace(file)
     return cell.name, json.loads(file.read_text())
 
 
-def judged(
-    values: Values, original: Values, references: list[Values], gone: bool
-) -> dict[str, Any]:
-    """Return the verdict on one model, from numbers alone."""
-
-    def numbers(found: Values) -> dict[str, Measurement | None]:
-        return {name: None if x is None else Measurement(x, x, x, 1) for name, x in found.items()}
-
-    run = Run(
-        data={},
-        forget={"gone": ["3"] if gone else []},
-        measurements={"original": numbers(original), "unlearned": numbers(values)},
-        environment={},
-        seed=0,
-        references={name: [found[name] for found in references] for name in values},
-    )
-    return verdict(run, load_policy())
-
-
-def _of(found: Cells, kind: str, rule: str, seeds: range, share: float = 0.0) -> list[Values]:
-    return [found[Cell(kind, rule, seed, share).name] for seed in seeds]
-
-
-def simulated(found: Cells) -> dict[str, Any]:
-    """Make every verdict of the table from the cells' numbers; needs no training."""
-    rows: dict[str, Counter[str]] = {}
-
-    def count(row: str, done: dict[str, Any]) -> None:
-        rows.setdefault(row, Counter())[f"{done['light']}: {done['kind']}"] += 1
-
-    for name, seeds in (("0-23", TUNED), ("100-123", TESTED)):
-        oracles = _of(found, "oracle", "class", seeds)
-        originals = _of(found, "original", "class", seeds)
-        for n, original in enumerate(originals):
-            others = oracles[:n] + oracles[n + 1 :]
-            count(
-                f"retrained, leave one out, seeds {name}",
-                judged(oracles[n], original, others, True),
-            )
-            count(f"noop, seeds {name}", judged(original, original, oracles, True))
-            count(
-                f"retrained, one reference, seeds {name}",
-                judged(oracles[n], original, others[:1], True),
-            )
-            count(
-                f"noop, one reference, seeds {name}",
-                judged(original, original, oracles[n : n + 1], True),
-            )
-    oracles = _of(found, "oracle", "class", TESTED)
-    originals = _of(found, "original", "class", TESTED)
-    for kind in ("head_only", "random_head"):
-        for n, values in enumerate(_of(found, kind, "class", TESTED)):
-            count(f"{kind}, seeds 100-123", judged(values, originals[n], oracles, True))
-            one = oracles[n : n + 1]
-            count(f"{kind}, one reference, seeds 100-123", judged(values, originals[n], one, True))
-    singles = _of(found, "oracle", "random", TESTED)
-    before = _of(found, "original", "random", TESTED)
-    for n, original in enumerate(before):
-        others = singles[:n] + singles[n + 1 :]
-        count("random 10 %: retrained, leave one out", judged(singles[n], original, others, False))
-        count("random 10 %: noop", judged(original, original, singles, False))
-    for n, values in enumerate(_of(found, "ascent", "random", TESTED[:8])):
-        count("random 10 %: ascent", judged(values, before[n], singles, False))
-    limit = []
-    for share in LEFT_IN:
-        lights = Counter(
-            judged(values, originals[n], oracles, True)["light"]
-            for n, values in enumerate(_of(found, "left-in", "class", SPIKED, share))
-        )
-        red = exact_share(lights["red"], len(SPIKED))
-        limit.append(
-            {"share": share, "red": red.value, "low": red.low, "high": red.high, "n": red.n}
-        )
-    return {"verdicts": {name: dict(sorted(c.items())) for name, c in rows.items()}, "limit": limit}
-
-
-def page(record: dict[str, Any]) -> str:
-    """Return the tables for readers."""
-    lines = [
-        "# The verdict, simulated",
-        "",
-        "Made by `make verify` (`verify/calibration.py`) on scikit-learn's digits, 16 x 16, `convnet`,",
-        "12 epochs. A row counts the verdicts on one kind of model; the numbers behind each model",
-        "are in `calibration.json`, from which CI makes these tables again.",
-        "",
-        "| model | n | verdicts |",
-        "|---|---|---|",
-    ]
-    for name, counts in record["verdicts"].items():
-        told = ", ".join(f"{n} x {kind}" for kind, n in counts.items())
-        lines.append(f"| {name} | {sum(counts.values())} | {told} |")
-    lines += [
-        "",
-        "## Detection limit",
-        "",
-        "Retrained models in whose training a share of the forget set was left: how often the verdict",
-        "is red, with the exact 95 % interval.",
-        "",
-        "| left in training | red | 95 % interval | models |",
-        "|---|---|---|---|",
-    ]
-    for row in record["limit"]:
-        lines.append(
-            f"| {row['share']:.0%} | {row['red']:.2f} | {row['low']:.2f}-{row['high']:.2f} | {row['n']} |"
-        )
-    lines += ["", "## What the audits measured", "", "Mean and standard deviation over models.", ""]
-    lines += ["| model | n | " + " | ".join(NAMES) + " |", "|---|---|" + "---|" * len(NAMES)]
-    groups: dict[str, list[Values]] = {}
-    for name, values in record["cells"].items():
-        groups.setdefault(name.rpartition("-")[0], []).append(values)
-    for name, group in groups.items():
-        told = [_spread([v[n] for v in group if v.get(n) is not None]) for n in NAMES]
-        lines.append(f"| {name} | {len(group)} | {' | '.join(told)} |")
-    return "\n".join([*lines, "", f"Machine: {record['environment']['device']}.", ""])
-
-
-NAMES = load_policy().classes
-
-
-def _spread(values: list[Any]) -> str:
-    if not values:
-        return ""
-    mean = math.fsum(values) / len(values)
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / max(len(values) - 1, 1))
-    return f"{mean:.3f} +- {spread:.3f}"
-
-
 def main() -> None:
     """Train and measure what is missing, then judge, and write the tables."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core")
-    parser.add_argument("--partial", action="store_true", help="stop after training")
     asked = parser.parse_args()
     made_by = provenance.digest_of_calibration()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if known.get("sources") == made_by:
-        print("calibration: up to date", file=sys.stderr)
-        return
+    found: Cells = known["cells"] if known.get("sources") == made_by else {}
     folder = ROOT / "runs" / "verify" / f"calibration-{made_by[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    every = [replace(cell, folder=str(folder)) for cell in cells()]
-    found: Cells = {}
-    for n, (name, values) in enumerate(fan_out(measured, every, jobs=asked.jobs), 1):
+    missing = [replace(cell, folder=str(folder)) for cell in cells() if cell.name not in found]
+    for n, (name, values) in enumerate(fan_out(measured, missing, jobs=asked.jobs), 1):
         found[name] = values
-        print(f"calibration: {n} of {len(every)}: {name}", file=sys.stderr)
+        print(f"calibration: {n} of {len(missing)}: {name}", file=sys.stderr)
     record = {
         "sources": made_by,
         "cells": found,
-        "environment": environment(torch.device("cpu")),
+        "environment": environment(torch.device("cpu")) if missing else known["environment"],
         **simulated(found),
     }
     RESULTS.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

@@ -20,13 +20,14 @@ from unsee.preparation import Job, prepare
 from unsee.reporting import figures, page, pictures_of, redacted
 
 
-def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
+def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 0) -> Run:
     """Do what ``config`` says, or what is left of it in ``folder``; the one path for all callers.
 
     Args:
         config: what to do.
         folder: where.
         begun: what to do where ``folder`` holds a run already.
+        jobs: processes that measure a fleet of retrained models; 0: one a core.
 
     Raises:
         UnseeError: for a wrong name or input, before ``folder`` is touched.
@@ -48,7 +49,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue") -> Run:
                 retrained=models.get("retrained"),
                 seed=config.seed,
                 policy=job.policy,
-                references=_references(job, place),
+                references=_references(job, place, jobs),
                 notes=tuple(notes),
                 **facts,
             )
@@ -114,14 +115,15 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     return models, {"method": config.method, "options": job.options, **totals(costs)}
 
 
-def _references(job: Job, place: Folder) -> list[References]:
+def _references(job: Job, place: Folder, jobs: int) -> list[References]:
     """Measure the retrained models of a fleet but the first, each once, side by side."""
     if len(job.oracles) < 2:
         return []
     own = place / "original.safetensors"
     original = Path(job.config.model) if job.config.model else own
     with events.stage("references"):
-        return reference_values(job.config, original, [*job.oracles], place / "references")
+        answers = place / "references"
+        return reference_values(job.config, original, [*job.oracles], answers, jobs=jobs)
 
 
 def _image_by_image(job: Job, unlearned: nn.Module, done: Run) -> Run:

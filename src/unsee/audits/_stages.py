@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from math import sqrt
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,7 @@ def stages(
     """
     found: Answer = dict.fromkeys(NAMES)
     if view.stages:
+        found["stages"] = np.array([stage.name for stage in view.stages])  # a run sorts its names
         found |= _probes(view, split)
         found |= _likeness(view, "original", original, split)
         if retrained is not None:

@@ -48,7 +48,7 @@ def membership_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
       Mittal, USENIX Security 2021, equation 7), which knows the label and is 0 only for a sure
       and right answer.
     * margin: logit_y minus the largest other logit (the distance to a wrong answer, in logits).
-      With logsumexp in place of the largest it would be a function of p_y and rank as the loss does.
+      With logsumexp in place of the largest it would be a function of p_y and rank as the loss.
 
     Args:
         logits: ``[N, K]``, K >= 2.

@@ -84,14 +84,14 @@ def _resnet18(stem: str, channels: int, classes: int) -> nn.Module:
 
 
 def _convnet(channels: int, classes: int) -> nn.Module:
-    """Three 3 x 3 convolutions with batch norm, 32, 64 and 256 wide, and a linear layer."""
+    """Three 3 x 3 convolutions with batch norm, 16, 32 and 64 wide, and a linear layer."""
 
     def block(given: int, out: int) -> list[nn.Module]:
         return [nn.Conv2d(given, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
-    pooled = (*block(channels, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2))
-    ending = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, classes))
-    return nn.Sequential(*pooled, *block(64, 256), *ending)
+    pooled = (*block(channels, 16), nn.MaxPool2d(2), *block(16, 32), nn.MaxPool2d(2))
+    ending = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    return nn.Sequential(*pooled, *block(32, 64), *ending)
 
 
 def _torchvision(name: str, channels: int, classes: int) -> Factory:

@@ -67,6 +67,10 @@ def evidence(run: Run) -> Picture | None:
             for n, (model, m) in enumerate(row.measured.items()):
                 middle = 4 + LINE * (n + 0.5)
                 dot(axes, _within(m, end), middle, model, size=6)
+                if m.value > end:
+                    said = f"{percent(m.value)} →"
+                    edge = WIDTH - RIGHT - 8
+                    sheet.write(edge, y + middle, said, align="right", size=9.5, colour=FAINT)
                 value = f"{number(m.value, 'share')} ({interval(m, 'share')})"
                 sheet.hint(axes.lines[-1], f"{title}, {row.label}, {model}: {value}, n {m.n}")
             y += height
@@ -114,7 +118,9 @@ def _groups(run: Run) -> dict[str, list[Line]]:
 
 
 def _within(m: Measurement, end: float) -> Measurement:
-    return Measurement(min(m.value, end), min(m.low, end), min(m.high, end), m.n)
+    """Return what is drawn: beyond the axis a mark at its end, beside its value in words."""
+    low = end if m.value > end else m.low
+    return Measurement(min(m.value, end), min(low, end), min(m.high, end), m.n)
 
 
 def _cell(m: Measurement | None) -> str:

@@ -108,7 +108,7 @@ def _drawn(model: str, table: Table, alt: str) -> str:
             place = (x - (NODE if side == "right" else 0), tops[n])
             node = Rectangle(place, NODE, height, color=INK if table.gone[n] else FAINT, lw=0)
             sheet.hint(sheet.paper.add_patch(node), f"{table.names[n]}: {sums[n]:,} images")
-            text = f"{shortened(table.names[n], 11)} {sums[n]:,}"
+            text = f"{shortened(table.names[n], 10)} · {sums[n]:,}"
             edge = x + (-NODE - 5 if side == "right" else NODE + 5)
             weight = "bold" if table.gone[n] else "normal"
             middle = tops[n] + height / 2

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unsee.nouns import Run
-from unsee.reporting._style import class_name, models, shortened
+from unsee.reporting._style import class_name, models, shortened, signed
 from unsee.reporting._svg import FAINT, Picture, Sheet
 
 WIDTH, GAP, HEAD, WORDS, FOOT = 400, 6, 22, 30, 58  # pixels
@@ -116,11 +116,7 @@ def _grid(run: Run, part: str, kind: str, maps: dict[str, Array], scale: Scale) 
                 change = maps["unlearned"][row] - maps["original"][row]
                 before, after = (maps[m][row].mean() for m in ("original", "unlearned"))
                 pixels = scale.difference(change)
-                words = (
-                    (f"{100 * (after / before - 1):+.0f} %".replace("-", "−"), "mass")
-                    if before
-                    else words
-                )
+                words = (signed(after / before - 1), "mass") if before else words
             else:
                 pixels, words = scale.heat(image, maps[column][row]), _said(run, column, part, row)
             sheet.picture(pixels, left, top, cell)

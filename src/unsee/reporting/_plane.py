@@ -56,10 +56,7 @@ def plane(run: Run) -> list[Picture]:
         for part in parts
         if (values := array(run, f"{model}/plane/{part}")) is not None
     }
-    everything = np.concatenate([x[np.isfinite(x).all(1)] for x in points.values()])
-    low, high = everything.min(0), everything.max(0)
-    middle, half = (low + high) / 2, 0.53 * float((high - low).max() or 1.0)
-    limits = [(middle[0] - half, middle[0] + half), (middle[1] - half, middle[1] + half)]
+    limits = _frame(points)
     rows = tuple(_row(run, model) for model in present)
     head = (
         *("model", "forgotten", "never seen", "retained", "in the plane"),
@@ -73,6 +70,23 @@ def plane(run: Run) -> list[Picture]:
         for model in present
         if (alt := f"Feature map of the {model} model: forgotten, never-seen and retained images")
     ]
+
+
+def _frame(points: dict[Any, Array]) -> list[tuple[float, float]]:
+    """Return axes that all panels share: square, with all forgotten images of every model.
+
+    A few retained images far out would make all others a dot: of them the middle nine tenths
+    count, and each panel says how many lie outside.
+    """
+    ends = [
+        np.quantile(x[np.isfinite(x).all(1)], (0.05, 0.95) if part == "retain" else (0, 1), axis=0)
+        for (_, part), x in points.items()
+        if np.isfinite(x).all(1).any()
+    ]
+    every = np.concatenate(ends or [np.zeros((1, 2))])
+    low, high = every.min(0), every.max(0)
+    middle, half = (low + high) / 2, 0.54 * float((high - low).max() or 1.0)
+    return [(middle[k] - half, middle[k] + half) for k in (0, 1)]
 
 
 def moved(run: Run) -> Picture | None:
@@ -140,12 +154,23 @@ def _panel(run: Run, model: str, points: dict[Any, Array], limits: Any, alt: str
             if model == "unlearned" and before is not None:
                 _arrow(axes, before[row], gone[row])
             spots.append(_number(sheet, k + 1, _place(gone[row], limits), spots))
+    if lost := _outside(points.get((model, "retain")), limits):
+        text = f"{percent(lost)} of the retained images lie outside this frame"
+        sheet.write(WIDTH - 6, HEAD + WIDTH - 10, text, align="right", size=9.5, colour=FAINT)
     variance = array(run, "plane/variance")
     if variance is not None and model == "original":
         first, second = (percent(float(v)) for v in variance[:2])
         text = f"axes: {first} and {second} of the original's variance"
         sheet.write(0, HEAD + WIDTH + 12, text, size=9.5, colour=FAINT)
     return sheet.svg(alt)
+
+
+def _outside(points: Array | None, limits: Any) -> float:
+    if points is None:
+        return 0.0
+    (x0, x1), (y0, y1) = limits
+    x, y = points.T
+    return float(1 - ((x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)).mean())
 
 
 def _some(n: int, most: int, always: Array | None = None) -> NDArray[np.int64]:
@@ -179,7 +204,8 @@ def _names(sheet: Sheet, run: Run, points: Array | None, limits: Any) -> None:
     taken: list[tuple[float, float]] = []
     for kind in kinds[np.argsort(-counts, kind="stable")][:NAMED]:
         x, y = _place(np.median(points[labels == kind], 0), limits)
-        if all(abs(y - b) > 12 or abs(x - a) > 62 for a, b in taken):
+        inside = 20 < x < WIDTH - 20 and HEAD + 8 < y < HEAD + WIDTH - 20
+        if inside and all(abs(y - b) > 12 or abs(x - a) > 62 for a, b in taken):
             taken.append((x, y))
             name = shortened(class_name(run, kind), 11)
             sheet.write(x, y, name, align="center", size=10, colour=INK)

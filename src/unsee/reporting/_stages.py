@@ -43,7 +43,7 @@ def by_stage(run: Run) -> Picture | None:
     shown = [name for name in PANELS if stages(run, name)]
     if not shown:
         return None
-    order = max((stages(run, name) for name in shown), key=len)
+    order = stages(run, *shown)
     step = HEAD + PANEL + GAP
     sheet = Sheet("stages", WIDTH, len(shown) * step + FOOT)
     width = WIDTH - LEFT - RIGHT

@@ -48,21 +48,23 @@ def found(run: Run, model: str, name: str) -> Measurement | None:
     return run.measurements.get(model, {}).get(name)
 
 
-def stages(run: Run, name: str) -> list[str]:
+def stages(run: Run, *names: str) -> list[str]:
     """Return the stages that ``name/STAGE`` was measured at, from the input to the output.
 
-    A run read back has its names sorted; numbers inside them tell the depth, and the stem and the
-    penultimate features are known by name.
+    A run read back has its names sorted, so their order lies beside it as an array.  Where it does
+    not, numbers inside the names tell the depth, and the first and the last are known by name.
     """
-    keys = {key for found in run.measurements.values() for key in found}
-    known = {key.partition("/")[2] for key in keys if key.startswith(f"{name}/")}
-    return sorted(known, key=_depth)
+    keys = {key.partition("/") for found in run.measurements.values() for key in found}
+    known = {stage for name, _, stage in keys if name in names and stage}
+    kept = array(run, "original/stages")
+    order = {str(stage): n for n, stage in enumerate(() if kept is None else kept)}
+    return sorted(known, key=lambda stage: (order.get(stage, len(order)), _depth(stage)))
 
 
 def _depth(stage: str) -> tuple[int, list[tuple[int, str]]]:
     words = re.findall(r"\d+|\D+", stage)
-    first = re.match(r"stem|conv1|bn1|conv_proj|patch_embed|embed", stage) is not None
-    place = 0 if first else 2 if stage == "penultimate" else 1
+    first = re.match(r"stem|conv1|bn1|relu|maxpool|conv_proj|patch_embed|embed", stage) is not None
+    place = {"penultimate": 2, "output": 3}.get(stage, 0 if first else 1)
     return place, [(int(w), "") if w.isdigit() else (-1, w) for w in words]
 
 
@@ -109,6 +111,16 @@ def number(value: float, kind: Kind = "number") -> str:
     text = {"share": f"{100 * value:.1f}", "count": f"{value:.0f}"}.get(kind, f"{value:.3f}")
     text = text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
     return f"{text}{FIXED}%" if kind == "share" else text
+
+
+def signed(change: float) -> str:
+    r"""Write a relative change.
+
+    >>> signed(0.534), signed(-0.31), signed(-0.001)
+    ('+53\xa0%', '−31\xa0%', '0\xa0%')
+    """
+    whole = round(100 * change)
+    return f"{'+' if whole > 0 else '−' if whole < 0 else ''}{abs(whole):,}{FIXED}%"
 
 
 def percent(share: float) -> str:

@@ -24,7 +24,7 @@ STATES = {
     "below": "▼ below the band",
     "unknown": "? not known",
 }
-POWER = {True: "yes", False: "no: the original lies inside too", None: "not known"}
+POWER = {True: "yes", False: "no", None: "not known"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Light:
     audits: tuple[tuple[str, ...], ...]  # rows of the table, below ``HEAD``
 
 
-HEAD = ("Audit", "Unlearned", "Band, margin included", "Margin", "Original", "Power", "State")
+HEAD = (
+    *("Audit", "Unlearned", "Retrained, mean", "Band, margin included", "Margin", "Original"),
+    *("Power", "State"),
+)
 
 
 def light(run: Run) -> Light | None:
@@ -87,6 +90,7 @@ def _row(run: Run, name: str, found: dict[str, Any]) -> tuple[str, ...]:
     return (
         measure(name).title,
         written(found.get("value")),
+        written(found.get("reference")),
         _between(name, low, high),
         "–" if apart is None else apart if kind == "share" else written(margin),
         written(found.get("original")),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from scipy import stats
 
+from unsee.nouns import Measurement
 from unsee.verdict._policy import Policy
 
 State = Literal["inside", "above", "below", "unknown"]
@@ -18,6 +19,8 @@ class Judged:
     """One audit of a verdict: a value, the band that it is held against, and what came of it."""
 
     value: float
+    value_low: float  # its own 95 % interval, over images
+    value_high: float
     original: float
     reference: float | None  # mean of the retrained models
     low: float | None  # the band, margin included; None with fewer than two retrained models
@@ -58,7 +61,7 @@ def prediction_band(values: Sequence[float], level: float) -> tuple[float, float
 
 def judged(
     name: str,
-    value: float,
+    measured: Measurement,
     original: float,
     references: Sequence[float],
     level: float,
@@ -68,33 +71,37 @@ def judged(
 
     Args:
         name: of the audit; retain and test accuracy are held against the lower end alone.
-        value: of the unlearned model.
+        measured: of the unlearned model.
         original: of the model before.
         references: of the K retrained models.
         level: of this audit alone: the family's level over the number of audits.
         margin: added on both sides.
 
     """
-    k = len(references)
+    k, value = len(references), measured.value
     mean = math.fsum(references) / k if k else None
+    own = (value, measured.low, measured.high, original, mean)
     if k < 2 or mean is None:
-        return Judged(value, original, mean, None, None, margin, None, "unknown")
+        return Judged(*own, None, None, margin, None, "unknown")
     low, high = prediction_band(references, level)
     low, high = low - margin, high + margin
     above = value > high and name not in UTILITY
     state: State = "above" if above else "below" if value < low else "inside"
-    return Judged(value, original, mean, low, high, margin, not low <= original <= high, state)
+    return Judged(*own, low, high, margin, not low <= original <= high, state)
 
 
 def nearer_to_original(audit: Judged) -> bool:
     """Say whether a value is nearer to the original than to the mean of the retrained models.
 
-    Where these two lie within twice the margin of each other the question is empty: a draw of the
-    seed decides it.
+    Nearer beyond its own interval: that must lie on the original's side of the middle.  And where
+    the two lie within twice the margin of each other the question is empty: the seed decides it.
     """
     if audit.reference is None or abs(audit.original - audit.reference) <= 2 * audit.margin:
         return False
-    return abs(audit.value - audit.original) < abs(audit.value - audit.reference)
+    middle = (audit.original + audit.reference) / 2
+    if audit.original > audit.reference:
+        return audit.value_low > middle
+    return audit.value_high < middle
 
 
 def used(policy: Policy, gone: bool, known: Sequence[str]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
         now, old = after[name], before[name]
         if now is not None and old is not None:
             values, margin = references[name], policy.margins[name]
-            audits[name] = judged(name, now.value, old.value, values, level, margin)
+            audits[name] = judged(name, now, old.value, values, level, margin)
     found = decided(audits, k, gone, policy)
     return {
         "light": found.light,
