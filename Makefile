@@ -20,6 +20,8 @@ test check: $(STAMP)
 	$(BIN)/pytest
 
 verify: $(STAMP)
+	$(BIN)/python verify/calibration.py
+	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
 
 fix: $(STAMP)

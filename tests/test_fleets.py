@@ -52,7 +52,7 @@ def config(place):
 def fleet(place, config):
     """Five models without the class, five that unlearned it."""
     folder = place / "oracles"
-    made = [*oracles(config, folder, models=K, with_unlearned=True, jobs=1)]
+    made = oracles(config, folder, models=K, with_unlearned=True, jobs=1)
     assert len(made) == 2 * K
     return folder
 
@@ -98,7 +98,7 @@ def test_logits_are_those_of_the_model(config, fleet):
 def test_what_is_there_is_not_trained_again(config, fleet, monkeypatch):
     before = without(fleet, "events.jsonl")
     monkeypatch.setattr("unsee.fleets._members._made", None)
-    assert len([*oracles(config, fleet, models=K, jobs=1)]) == K
+    assert len(oracles(config, fleet, models=K, jobs=1)) == K
     assert without(fleet, "events.jsonl") == before
 
 
@@ -106,16 +106,16 @@ def test_what_is_there_is_not_trained_again(config, fleet, monkeypatch):
 def test_a_model_that_is_not_whole_is_made_again_to_the_same_bytes(config, fleet, file):
     whole = (fleet / "oracle-0001.safetensors").read_bytes()
     (fleet / file).write_bytes(b"half")
-    [*oracles(config, fleet, models=2, jobs=1)]
+    oracles(config, fleet, models=2, jobs=1)
     assert (fleet / "oracle-0001.safetensors").read_bytes() == whole
     assert Member(str(fleet), words_of(config), "oracle", 1).facts()["seed"] == 1
 
 
 def test_more_models_are_added_to_a_fleet(config, place):
     folder = place / "growing"
-    [*oracles(config, folder, models=1, jobs=1)]
+    oracles(config, folder, models=1, jobs=1)
     first = (folder / "oracle-0000.safetensors").read_bytes()
-    [*oracles(config, folder, models=2, jobs=1)]
+    oracles(config, folder, models=2, jobs=1)
     assert len(checkpoints(folder)) == 2
     assert (folder / "oracle-0000.safetensors").read_bytes() == first
 
@@ -126,26 +126,26 @@ def test_more_models_are_added_to_a_fleet(config, place):
 def test_a_folder_holds_one_recipe(config, fleet, change):
     before = files(fleet)
     with pytest.raises(RunError, match="differs in"):
-        [*oracles(replace(config, **change), fleet, models=1, jobs=1)]
+        oracles(replace(config, **change), fleet, models=1, jobs=1)
     assert files(fleet) == before
 
 
 def test_a_seed_of_the_run_or_a_method_does_not_change_the_recipe_of_a_class(config, fleet):
     other = replace(config, seed=9, method="noop", oracle="retrain")
-    assert len([*oracles(other, fleet, models=K, jobs=1)]) == K
+    assert len(oracles(other, fleet, models=K, jobs=1)) == K
 
 
 @pytest.mark.parametrize("models, seed", [(0, 0), (3, -1)])
 def test_numbers_out_of_range_are_refused(config, place, models, seed):
     with pytest.raises(OptionError, match="1 model or more"):
-        [*oracles(config, place / "none", models=models, first_seed=seed)]
+        oracles(config, place / "none", models=models, first_seed=seed)
     assert not (place / "none").exists()
 
 
 def test_a_fleet_belongs_to_one_process_at_a_time(config, fleet):
     words = (fleet / "config.json").read_text()
     with opened(fleet, words), pytest.raises(BusyError):
-        [*oracles(config, fleet, models=1, jobs=1)]
+        oracles(config, fleet, models=1, jobs=1)
 
 
 def test_a_killed_fleet_goes_on_model_by_model(place, config, fleet):
@@ -248,7 +248,7 @@ def test_rmia_is_computed_from_the_logits_of_the_fleet(config, fleet, judged, pl
 def test_ulira_tells_a_method_that_does_nothing_from_retraining(place, config):
     """noop leaves what retrained models never had: every model is told apart."""
     folder, idle = place / "idle", replace(config, method="noop")
-    [*oracles(idle, folder, models=K, with_unlearned=True, jobs=1)]
+    oracles(idle, folder, models=K, with_unlearned=True, jobs=1)
     job = prepare(replace(idle, oracle=str(folder)))
     original = trained(job, None, "train", seed=77)
     numbers, arrays, _ = fleet_answers(job, original, folder)
@@ -259,7 +259,7 @@ def test_ulira_tells_a_method_that_does_nothing_from_retraining(place, config):
 
 def test_a_fleet_of_sixteen_lists_the_images_still_remembered(place, config, fleet):
     folder = place / "sixteen"
-    [*oracles(config, folder, models=16, jobs=1)]
+    oracles(config, folder, models=16, jobs=1)
     job = prepare(replace(config, oracle=str(folder)))
     numbers, arrays, refused = fleet_answers(job, trained(job, None, "train"), folder)
     assert arrays["unlearned/forget/still"].mean() > 0.8  # the original knows nearly all of them
@@ -293,7 +293,7 @@ def test_a_folder_of_one_s_own_retrained_models_will_do(config, fleet, tmp_path)
 
 def test_another_fleet_behind_the_same_flag_is_another_run(config, fleet, tmp_path):
     words = [prepare(replace(config, oracle=str(fleet))).words]
-    [*oracles(config, fleet, models=K + 1, jobs=1)]
+    oracles(config, fleet, models=K + 1, jobs=1)
     words.append(prepare(replace(config, oracle=str(fleet))).words)
     for end in ("json", "npz", "safetensors"):
         (fleet / f"oracle-{K:04d}.{end}").unlink()
@@ -341,7 +341,7 @@ def test_a_prediction_of_gaussians_is_not_listed_more_often_than_said():
 def test_progress_of_a_fleet_is_told(config, fleet):
     heard = []
     with events.listening(heard.append):
-        [*oracles(config, fleet, models=2, jobs=1)]
+        oracles(config, fleet, models=2, jobs=1)
     assert [e.done for e in heard if e.event == "progress" and e.stage == "oracles"][-1] == 2
 
 

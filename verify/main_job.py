@@ -44,7 +44,10 @@ def demo(seed: int) -> Config:
 CELLS: dict[str, Config] = {
     **{f"digits-class3-seed{seed}": demo(seed) for seed in range(3)},
     "cifar10-class3": cifar(3),
-    "cifar10-class3-head_only": cifar(3, "head_only"),
+    **{
+        f"cifar10-class3-{method}": cifar(3, method)
+        for method in ("noop", "head_only", "finetune", "snu")
+    },
     "mnist-class3": Config(
         data=f"mnist:{SHARED / 'data' / 'MNIST' / 'raw'}",
         arch="resnet18:imagenet",
@@ -61,11 +64,22 @@ SHOWN = {
     "AUC": "membership_auc",
     "probe": "probe_recall",
     "few-shot": "few_shot_recall",
+    "relearned": "relearn_recall",
+    "restored": "relearn_recall_restored",
+    "CKA to original": "cka_original",
     "evidence": "evidence_remaining",
 }
 
 
-def row(config: Config, done: Run) -> dict[str, Any]:
+def audit_seconds(folder: Path) -> float:
+    """Return how long the audit of a finished run took, pictures included."""
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    found = [event for line in lines if (event := json.loads(line))["stage"] == "audit"]
+    starts, ends = ([e["time"] for e in found if e["event"] == kind] for kind in ("start", "end"))
+    return float(ends[-1] - starts[-1])
+
+
+def row(config: Config, done: Run, folder: Path) -> dict[str, Any]:
     """Return what the tables need of one run; paths of this machine stay out."""
     settings = {
         name: value.replace(str(SHARED), "../shared") if isinstance(value, str) else value
@@ -81,6 +95,10 @@ def row(config: Config, done: Run) -> dict[str, Any]:
         "config": settings,
         "options": done.options,
         "models": models,
+        "verdict": {
+            key: done.verdict[key] for key in ("light", "kind", "sentence", "reasons", "k")
+        },
+        "audit_seconds": audit_seconds(folder),
         **{fact: getattr(done, fact) for fact in facts},
     }
 
@@ -104,6 +122,21 @@ def table(cells: dict[str, Any]) -> str:
                 costs = (cell[key].get(stage) for key in ("seconds", "image_gradients"))
                 spent = ["given" if cost is None else f"{cost:,.0f}" for cost in costs]
                 lines.append(f"| {name} | {model} | {' | '.join(numbers + spent)} |")
+    lines += [
+        "",
+        "## Verdicts",
+        "",
+        "One retrained model: amber at best. Seconds of the whole audit; peak of the process.",
+        "",
+        "| cell | verdict | reasons | audit, s | peak, GiB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, cell in cells.items():
+        said = cell["verdict"]
+        peak = cell["peak_memory"] / 2**30
+        why = "; ".join(said["reasons"])
+        told = f"{said['light']}: {said['kind']}"
+        lines.append(f"| {name} | {told} | {why} | {cell['audit_seconds']:.0f} | {peak:.1f} |")
     machine = {cell["environment"]["device"] for cell in cells.values()}
     return "\n".join([*lines, "", f"Machine: {', '.join(sorted(machine))}.", ""])
 
@@ -146,7 +179,7 @@ def main() -> None:
         if config.data != "digits" and not SHARED.exists():
             print(f"{name}: skipped, {SHARED} is missing", file=sys.stderr)
             continue
-        known[name] = row(config, run(config, folder))
+        known[name] = row(config, run(config, folder), folder)
         ordered = {cell: known[cell] for cell in CELLS if cell in known}
         RESULTS.write_text(json.dumps(ordered, indent=1, sort_keys=True) + "\n")
         print(f"{name}: done", file=sys.stderr)

@@ -1,13 +1,22 @@
-"""What the verdict's rules make of measured models: from numbers alone, in a second, as CI does."""
+"""What the verdict's rules make of measured models: from numbers alone, in a second, as CI does.
 
+``python verify/simulation.py`` judges the models of ``docs/evidence/calibration.json`` anew, after
+a change of the rules or the policy, and writes what reports quote: ``verdict/limit.json``.
+"""
+
+import json
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from unsee.functional import exact_share
 from unsee.nouns import Measurement, Run
 from unsee.verdict import load_policy, verdict
 
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "evidence" / "calibration.json"
+LIMIT = ROOT / "src" / "unsee" / "verdict" / "limit.json"
 TUNED, TESTED, SPIKED = range(24), range(100, 124), range(200, 212)  # seeds
 ASCENDED = TESTED[:8]
 LEFT_IN = (0.01, 0.05, 0.10, 0.25)  # shares of the forget set that stay in training
@@ -97,7 +106,7 @@ def page(record: dict[str, Any]) -> str:
         "# The verdict, simulated",
         "",
         "Made by `make verify` (`verify/calibration.py`) on scikit-learn's digits, 16 x 16,",
-        "`convnet`, 12 epochs. A row counts the verdicts on one kind of model; the numbers behind",
+        "`convnet`, 6 epochs. A row counts the verdicts on one kind of model; the numbers behind",
         "each model are in `calibration.json`, from which CI makes these tables again.",
         "",
         "| model | n | verdicts |",
@@ -137,3 +146,21 @@ def _spread(values: list[Any]) -> str:
     mean = math.fsum(values) / len(values)
     spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / max(len(values) - 1, 1))
     return f"{mean:.3f} +- {spread:.3f}"
+
+
+def quoted(record: dict[str, Any]) -> str:
+    """Return what every report quotes of the simulation."""
+    return json.dumps({"on": "digits, class=3", "rows": record["limit"]}, indent=1) + "\n"
+
+
+def main() -> None:
+    """Judge the committed measurements anew, and write the tables."""
+    record = json.loads(RESULTS.read_text())
+    record |= simulated(record["cells"])
+    RESULTS.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    RESULTS.with_suffix(".md").write_text(page(json.loads(RESULTS.read_text())))
+    LIMIT.write_text(quoted(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from unsee.data import choose as choose, load as load
     from unsee.erasure import unlearn as unlearn
     from unsee.errors import UnseeError as UnseeError
+    from unsee.fleets import oracles as oracles
     from unsee.methods import METHODS as METHODS, method as method
     from unsee.nouns import (
         Config as Config,
@@ -18,18 +19,19 @@ if TYPE_CHECKING:
         Split as Split,
     )
     from unsee.pipeline import run as run
-    from unsee.reporting import report as report
+    from unsee.reporting import compare as compare, report as report
 
 _MODULES = {
     "audits": ["AUDITS"],
     "data": ["choose", "load"],
     "errors": ["UnseeError"],
+    "fleets": ["oracles"],
     "methods": ["METHODS", "method"],
     "nouns": ["Config", "Data", "Measurement", "Run", "Split"],
     "auditing": ["audit"],
     "erasure": ["unlearn"],
     "pipeline": ["run"],
-    "reporting": ["report"],
+    "reporting": ["compare", "report"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from unsee import events
-from unsee.accounting import measured, totals
+from unsee.accounting import measured, peak_memory, totals
 from unsee.auditing import References, audit as audit, look as look
 from unsee.draws import generator as generator
 from unsee.erasure import trained, unlearn as unlearn, unlearned
@@ -54,6 +54,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
                 **facts,
             )
             done = _image_by_image(job, models["unlearned"], done)
+            done = replace(done, peak_memory=max(done.peak_memory or 0, peak_memory()))
             return redacted(done) if config.redact else done
 
         place.stage("audit", "audit.json", lambda: (audited().to_json().encode(), {}))

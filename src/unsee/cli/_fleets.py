@@ -61,16 +61,14 @@ def oracles(
     from unsee import console, fleets
 
     with console.progress(quiet=quiet):
-        made = [
-            *fleets.oracles(
-                config,
-                folder,
-                models=models,
-                first_seed=first_seed,
-                with_unlearned=unlearned,
-                jobs=jobs,
-            )
-        ]
+        made = fleets.oracles(
+            config,
+            folder,
+            models=models,
+            first_seed=first_seed,
+            with_unlearned=unlearned,
+            jobs=jobs,
+        )
     spent = sum(facts["seconds"] for facts in made)
     print(f"{len(made)} models of this fleet are there; training them took {spent:.0f} s of work")
     print(f"next    unsee run ... --oracle {folder}")

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ def oracles(
     first_seed: int = 0,
     with_unlearned: bool = False,
     jobs: int = 0,
-) -> Iterator[Facts]:
-    """Train ``models`` models without the forget set, and yield what is known of each.
+) -> list[Facts]:
+    """Train ``models`` models without the forget set, and return what is known of each.
 
     Those that are in the folder already are not trained again, so a killed call goes on, and a
     later one with more models adds to them.
@@ -63,7 +62,7 @@ def oracles(
             for seed in range(first_seed, first_seed + models)
         ]
         with events.stage("oracles"):
-            yield from fan_out(train, wanted, jobs=jobs)
+            return [*fan_out(train, wanted, jobs=jobs)]
 
 
 def recipe(job: Job) -> str:

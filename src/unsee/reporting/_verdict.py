@@ -10,6 +10,7 @@ from unsee.reporting._measures import measure, place
 from unsee.reporting._strip import DOWNWARDS
 from unsee.reporting._style import number, points
 from unsee.reporting._words import asked
+from unsee.verdict import detection_limit
 
 SHAPES = {  # a light is told by its word and its shape, too
     "green": '<circle cx="12" cy="12" r="10"/>',
@@ -127,6 +128,7 @@ def _basis(run: Run) -> list[tuple[str, str]]:
             "below, under “How it was made”.",
         ),
         ("Not tested", _untested(run)),
+        ("Detection limit", _limit()),
         (
             "Kind of evidence",
             "Exact: trained anew without these images. The measurements below only describe it."
@@ -135,6 +137,20 @@ def _basis(run: Run) -> list[tuple[str, str]]:
         ),
         ("Not said", "Anything about the law: whether a request was met is for people to judge."),
     ]
+
+
+def _limit() -> str:
+    """Quote what the simulation behind the rules could and could not see."""
+    known = detection_limit()
+    curve = "; ".join(
+        f"{number(row['share'], 'share')} left in: red for {round(row['red'] * row['n'])} of "
+        f"{row['n']}"
+        for row in known["rows"]
+    )
+    return (
+        f"In a simulation ({known['on']}) of retrained models in whose training a share of the "
+        f"forgotten images was left by mistake, the verdict was: {curve}."
+    )
 
 
 def _untested(run: Run) -> str:
