@@ -48,7 +48,7 @@ from unsee.verdict import load_policy
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "evidence" / "calibration.json"
-BASE = Config(data="digits", size=16, arch="convnet", train_epochs=6)
+BASE = Config(data="digits", arch="convnet", train_epochs=8)
 RULES = {"class": "class=3", "random": "random=10%"}
 ASKED = ("accuracy", "membership", "few_shot")
 
@@ -104,7 +104,7 @@ def ascent(
     lr: float = 5e-2,
     weight: float = 0.4,
 ) -> nn.Module:
-    """Climb the loss of the images to forget beyond that of unseen ones, and hold on to the rest."""
+    """Climb the loss of the images to forget beyond all unseen ones, and hold on to the rest."""
     keep = batches(retain, size=128, rng=rng)
 
     def losses() -> Iterator[torch.Tensor]:

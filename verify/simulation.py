@@ -105,8 +105,8 @@ def page(record: dict[str, Any]) -> str:
     lines = [
         "# The verdict, simulated",
         "",
-        "Made by `make verify` (`verify/calibration.py`) on scikit-learn's digits, 16 x 16,",
-        "`convnet`, 6 epochs. A row counts the verdicts on one kind of model; the numbers behind",
+        "Made by `make verify` (`verify/calibration.py`) on scikit-learn's digits, 32 x 32,",
+        "`convnet`, 8 epochs. A row counts the verdicts on one kind of model; the numbers behind",
         "each model are in `calibration.json`, from which CI makes these tables again.",
         "",
         "| model | n | verdicts |",

@@ -17,6 +17,12 @@ from unsee.cli._stages import (
 )
 from unsee.cli._tables import methods as methods, report as report
 
+VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
+    *("run", "oracles", "train", "unlearn", "audit", "explain"),
+    *("report", "compare", "methods", "policy"),
+)
+app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
+
 
 def call(*arguments: str) -> int:
     """Run one command line and return its exit code."""
