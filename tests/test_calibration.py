@@ -43,6 +43,11 @@ def lights(row):
     return counts
 
 
+def measured(kind, audit, rule="class"):
+    cells = RECORD["cells"].items()
+    return [values[audit][0] for name, values in cells if name.startswith(f"{kind}-{rule}-1")]
+
+
 def test_the_measurements_were_made_by_the_committed_sources():
     assert RECORD["sources"] == provenance.digest_of_calibration(), "make verify"
 
@@ -95,7 +100,12 @@ def test_of_random_images_nobody_is_told_that_nothing_was_found():
 
 
 def test_climbing_beyond_every_retrained_loss_is_over_forgotten():
-    assert ROWS["random 10 %: ascent"] == {"red: over-forgotten": 8}
+    found = ROWS["random 10 %: ascent"]
+    assert found["red: over-forgotten"] >= 7  # one also lost accuracy elsewhere: damage comes first
+    assert {*found} <= {"red: over-forgotten", "red: damaged"} and sum(found.values()) == 8
+    highest = max(measured("oracle", "membership_auc", rule="random"))
+    lowest = min(measured("oracle", "membership_auc", rule="random"))
+    assert all(x < lowest < highest for x in measured("ascent", "membership_auc", rule="random"))
 
 
 def test_what_reports_quote_is_what_was_simulated():

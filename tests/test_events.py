@@ -105,3 +105,13 @@ def test_a_loop_of_unknown_length_promises_no_end(told, monkeypatch):
 def test_an_event_is_what_readers_of_the_log_know():
     names = ["time", "stage", "event", "done", "total", "images_per_second", "seconds_left"]
     assert [*Event.__dataclass_fields__] == [*names, "message"]
+
+
+def test_what_is_muted_tells_warnings_and_no_progress():
+    heard = []
+    with events.listening(heard.append):
+        with events.muted():
+            events.tell("progress", done=1, total=2)
+            events.warn("look here")
+        events.tell("progress", done=2, total=2)
+    assert [(e.event, e.done) for e in heard] == [("warning", None), ("progress", 2)]

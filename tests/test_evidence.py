@@ -82,3 +82,30 @@ def test_an_edited_output_layer_fails_exactly_the_two_probes():
 @pytest.mark.parametrize("cell", CELLS)
 def test_memory_stays_under_four_gibibytes(cell):
     assert CELLS[cell]["peak_memory"] < 4 * 2**30
+
+
+@pytest.mark.parametrize(
+    "cell, light, kind",
+    [
+        ("cifar10-class3-noop", "red", "still remembers"),
+        ("cifar10-class3-head_only", "red", "shallow"),
+        ("cifar10-class3-finetune", "red", "still remembers"),
+        ("cifar10-class3-snu", "red", "damaged"),
+        ("cifar10-class3", "amber", "one reference"),
+    ],
+)
+def test_the_verdict_on_cifar10_names_what_each_method_is(cell, light, kind):
+    found = main_job.judged(CELLS[cell])
+    assert (found["light"], found["kind"], found["k"]) == (light, kind, 1)
+
+
+def test_the_whole_audit_of_cifar10_takes_six_minutes_and_six_gibibytes():
+    cells = {name: cell for name, cell in CELLS.items() if name.startswith("cifar10")}
+    assert len(cells) == 5
+    assert all(cell["audit_seconds"] <= 360 for cell in cells.values())
+    assert all(cell["peak_memory"] < 6 * 2**30 for cell in cells.values())
+
+
+def test_the_demo_is_amber_for_there_is_one_retrained_model():
+    seeds = [name for name in CELLS if name.startswith("digits")]
+    assert {main_job.judged(CELLS[name])["light"] for name in seeds} == {"amber"}

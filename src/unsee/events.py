@@ -89,6 +89,23 @@ def noted() -> Iterator[list[str]]:
 
 
 @contextmanager
+def muted() -> Iterator[None]:
+    """Tell nobody of the progress inside: steps of a part of a stage are none of the stage."""
+
+    def but_progress(event: Event) -> None:
+        if event.event != "progress":
+            for listener in listeners:
+                listener(event)
+
+    listeners = _listeners.get()
+    token = _listeners.set((but_progress,) if listeners else ())
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+@contextmanager
 def stage(name: str) -> Iterator[None]:
     """Name what is being worked on, and tell when it starts, ends or fails."""
     token = _stage.set(name)

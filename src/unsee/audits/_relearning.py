@@ -12,7 +12,7 @@ from unsee.audits._audit import Answer, audit
 from unsee.audits._once import once
 from unsee.data import as_floats, batches
 from unsee.errors import DivergenceError, ModelError
-from unsee.events import warn
+from unsee.events import muted, warn
 from unsee.functional import share
 from unsee.models import head
 from unsee.nouns import Data, Measurement, Split, View
@@ -181,7 +181,8 @@ def _curve(model: nn.Module, lesson: _Lesson, output: nn.Linear | None) -> _Curv
     with torch.random.fork_rng():  # dropout draws from the global generator
         torch.manual_seed(lesson.seed)
         try:
-            descend(own, losses(), lr=LR)
+            with muted():
+                descend(own, losses(), lr=LR)
         except (DivergenceError, ModelError):  # weights, or logits, that are no numbers
             warn(f"relearning has no answer for a model: its copy diverges at the rate {LR}")
             return _Curve(())
