@@ -87,10 +87,14 @@ def test_the_controls_are_called_what_they_are():
     assert shallow >= 23
 
 
-def test_one_retrained_model_seldom_condemns_another():
+def test_one_retrained_model_does_not_condemn_another():
     for seeds in ("seeds 0-23", "seeds 100-123"):
-        found = lights(f"retrained, one reference, {seeds}")
-        assert found.get("red", 0) <= 2 and "green" not in found
+        assert lights(f"retrained, one reference, {seeds}") == {"amber": 24}
+
+
+def test_one_retrained_model_is_enough_to_suspect_an_edited_output_layer():
+    found = ROWS["head_only, one reference, seeds 100-123"]
+    assert found.get("amber: shallow", 0) + found.get("red: shallow", 0) >= 22
 
 
 def test_of_random_images_nobody_is_told_that_nothing_was_found():

@@ -88,7 +88,7 @@ def test_memory_stays_under_four_gibibytes(cell):
     "cell, light, kind",
     [
         ("cifar10-class3-noop", "red", "still remembers"),
-        ("cifar10-class3-head_only", "red", "shallow"),
+        ("cifar10-class3-head_only", "amber", "shallow"),
         ("cifar10-class3-finetune", "red", "still remembers"),
         ("cifar10-class3-snu", "red", "damaged"),
         ("cifar10-class3", "amber", "one reference"),

@@ -168,12 +168,23 @@ def test_green_needs_eight_retrained_models(k):
 
 def test_one_retrained_model_is_amber_unless_the_original_is_nearer():
     assert kind(k=1) == ("amber", "one reference")
-    assert kind(k=1, forget_accuracy=0.9) == ("red", "still remembers")
-    assert kind(k=1, few_shot_recall=0.98) == ("red", "shallow")
+    known = {"forget_accuracy": 0.9, "forgotten_test_accuracy": 0.9, "few_shot_recall": 0.95}
+    assert kind(k=1, **known) == ("red", "still remembers")
     assert kind(k=1, few_shot_recall=0.8) == ("amber", "one reference")
     assert kind(k=1, few_shot_recall=0.2) == ("amber", "one reference")
     bands = judged(k=1)["audits"].values()
     assert all(a["low"] is a["high"] is a["power"] is None for a in bands)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_one_audit_alone_is_a_suspicion_while_retrained_models_are_few(k):
+    found = judged(k=k, few_shot_recall=0.98, spread=0.05, retain_accuracy=1.0, test_accuracy=1.0)
+    assert (found["light"], found["kind"]) == ("amber", "shallow")
+    assert found["sentence"].startswith("Perhaps shallow")
+    assert "nearer to the original's 0.990" in found["reasons"][0]
+    assert "unsee oracles" in found["reasons"][-1]
+    assert kind(k=1, forget_accuracy=0.9) == ("amber", "still remembers")
+    assert kind(k=8, few_shot_recall=0.98) == ("red", "shallow")
 
 
 def test_with_one_retrained_model_use_is_held_against_twice_the_margin():
@@ -186,7 +197,7 @@ def test_nearer_means_nothing_within_the_interval_of_the_value():
     """A few dozen images leave an AUC that might as well be the retrained model's."""
     table = CLASSES | {"membership_auc": (0.41, 0.52)}
     sure = kind(k=1, table=table, membership_auc=0.505)
-    assert sure == ("red", "still remembers")
+    assert sure == ("amber", "still remembers")
     vague = Measurement(0.505, 0.40, 0.61, 37)
     assert kind(k=1, table=table, membership_auc=vague) == ("amber", "one reference")
 

@@ -11,7 +11,7 @@ from unsee.nouns import Measurement
 from unsee.verdict._policy import Policy
 
 State = Literal["inside", "above", "below", "unknown"]
-UTILITY = ("retain_accuracy", "test_accuracy")  # only a fall of these is a fault
+UTILITY = frozenset({"retain_accuracy", "test_accuracy"})  # only a fall of these is a fault
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,17 @@ class Judged:
     state: State
 
     @property
-    def towards_original(self) -> bool:
-        """Whether the value left the band on the side where the original lies."""
-        if self.state not in ("above", "below") or self.low is None or self.high is None:
+    def too_much(self) -> bool:
+        """Whether it tells of knowledge left over: above its band, or on the original's side."""
+        if self.low is None or self.high is None:
             return False
-        return self.original > self.high if self.state == "above" else self.original < self.low
+        return self.state == "above" or (self.state == "below" and self.original < self.low)
+
+    @property
+    def informative(self) -> bool:
+        """Whether original and retrained models differ by more than twice the margin."""
+        apart = 0.0 if self.reference is None else abs(self.original - self.reference)
+        return apart > 2 * self.margin
 
     def facts(self) -> dict[str, Any]:
         """Return what ``audit.json`` keeps."""
@@ -96,12 +102,26 @@ def nearer_to_original(audit: Judged) -> bool:
     Nearer beyond its own interval: that must lie on the original's side of the middle.  And where
     the two lie within twice the margin of each other the question is empty: the seed decides it.
     """
-    if audit.reference is None or abs(audit.original - audit.reference) <= 2 * audit.margin:
+    if audit.reference is None or not audit.informative:
         return False
     middle = (audit.original + audit.reference) / 2
     if audit.original > audit.reference:
         return audit.value_low > middle
     return audit.value_high < middle
+
+
+def nearer_in_all(audits: Sequence[Judged]) -> bool:
+    """Say whether a model is nearer to the original, over all audits that can tell the two apart.
+
+    Each puts it somewhere between the retrained mean, 0, and the original, 1; the mean of these
+    places counts.
+    """
+    places = [
+        min(max((a.value - a.reference) / (a.original - a.reference), 0.0), 1.0)
+        for a in audits
+        if a.reference is not None and a.informative
+    ]
+    return bool(places) and math.fsum(places) / len(places) > 0.5
 
 
 def used(policy: Policy, gone: bool, known: Sequence[str]) -> tuple[str, ...]:

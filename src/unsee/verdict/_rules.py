@@ -1,19 +1,28 @@
 """From six audits to one light.  A simulation stands behind these rules: docs/verdict.md.
 
 * red: an audit lies outside its band.  In this order: *damaged* (accuracy of what stays),
-  *still remembers*, *shallow* (answers like retrained, features not), *over-forgotten*.
+  *still remembers*, *shallow* (answers like retrained, features not), *over-forgotten*.  With few
+  retrained models also where the model as a whole is nearer to the original than to them.
 * grey: there is no retrained model, or no audit tells the original from the retrained ones.
-* amber: too few retrained models for more, or the depth of a class was not tested.
+* amber: too few retrained models for more, or the depth of a class was not tested.  Where single
+  audits are nearer to the original it names what it suspects.
 * green: all inside, with enough retrained models, and audits that could have found something.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unsee.nouns import Run
-from unsee.verdict._bands import UTILITY, Judged, judged, nearer_to_original, used
+from unsee.verdict._bands import (
+    UTILITY,
+    Judged,
+    judged,
+    nearer_in_all,
+    nearer_to_original,
+    used,
+)
 from unsee.verdict._policy import Policy
 
 DEPTH = "few_shot_recall"
@@ -58,6 +67,13 @@ SENTENCES = {
     "no reference": "No verdict: there is no retrained model to hold this one against.",
 }
 
+SUSPICIONS = {  # amber: too few retrained models to be sure
+    "shallow": "Perhaps shallow: the answers are like those of a retrained model, the features "
+    "still look like the original's, and the retrained models are too few to be sure.",
+    "still remembers": "Perhaps it still remembers: in part it is nearer to the original than to a "
+    "retrained model, and the retrained models are too few to be sure.",
+}
+
 
 def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     """Judge a run by a policy.
@@ -89,7 +105,9 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     return {
         "light": found.light,
         "kind": found.kind,
-        "sentence": SENTENCES[found.kind],
+        "sentence": (SUSPICIONS if found.light == "amber" else {}).get(
+            found.kind, SENTENCES[found.kind]
+        ),
         "reasons": [*found.reasons],
         "policy": {
             "name": policy.name,
@@ -109,9 +127,12 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
         why = "Give models retrained without the images: --oracle retrain, or a fleet of them."
         return Verdict("grey", "no reference", (why,))
     if outside := {name: a for name, a in audits.items() if a.state in ("above", "below")}:
-        return _red(outside, _outside)
-    if k < policy.green_needs and (near := _against_few(audits)):
-        return _red(near, _few)
+        remembered = {name for name, a in outside.items() if a.too_much}
+        return _named("red", outside, remembered, _outside)
+    if k < policy.green_needs and (suspects := _against_few(audits)):
+        sure = not UTILITY.isdisjoint(suspects) or nearer_in_all(list(audits.values()))
+        found = _named("red" if sure else "amber", suspects, {*suspects}, _few)
+        return found if sure else replace(found, reasons=(*found.reasons, _more(policy, k)))
     if k == 1:
         return Verdict("amber", "one reference", (_more(policy, k),))
     powerful = [n for n, a in audits.items() if a.power and n not in UTILITY]
@@ -137,28 +158,32 @@ def _against_few(audits: Audits) -> Audits:
     }
 
 
-def _red(found: Audits, words: Callable[[str, Judged], str]) -> Verdict:
-    """Name the fault.  ``found`` holds the audits that left their band, at least one."""
+def _named(
+    light: str, found: Audits, remembered: set[str], words: Callable[[str, Judged], str]
+) -> Verdict:
+    """Name the fault.
+
+    Args:
+        light: red, or amber where it is a suspicion.
+        found: the audits that speak against the model, at least one.
+        remembered: those of them that tell of knowledge which is left over.
+        words: say what was found.
+
+    """
 
     def some(kind: str, names: list[str]) -> Verdict:
         rest = [name for name in found if name not in names]
-        return Verdict("red", kind, tuple(words(name, found[name]) for name in (*names, *rest)))
+        return Verdict(light, kind, tuple(words(name, found[name]) for name in (*names, *rest)))
 
     if damaged := [name for name in found if name in UTILITY]:
         return some("damaged", damaged)
-    remembered = [n for n, a in found.items() if a.state == "unknown" or a.towards_original]
-    if answers := [n for n in found if n in ANSWERS and _too_much(n, found[n], remembered)]:
+    if answers := [name for name in found if name in ANSWERS and name in remembered]:
         return some("still remembers", answers)
-    if DEPTH in found and _too_much(DEPTH, found[DEPTH], remembered):
+    if DEPTH in remembered:
         return some("shallow", [DEPTH])
-    if known := [n for n in found if _too_much(n, found[n], remembered)]:
+    if known := [name for name in found if name in remembered]:
         return some("still remembers", known)
     return some("over-forgotten", [*found])
-
-
-def _too_much(name: str, audit: Judged, remembered: list[str]) -> bool:
-    """Say whether it is knowledge that is left over: above the band, or on the original's side."""
-    return name in remembered or audit.state == "above"
 
 
 def _outside(name: str, a: Judged) -> str:
