@@ -176,9 +176,9 @@ def test_one_retrained_model_is_amber_unless_the_original_is_nearer():
     assert all(a["low"] is a["high"] is a["power"] is None for a in bands)
 
 
-@pytest.mark.parametrize("k", [1, 2])
-def test_one_audit_alone_is_a_suspicion_while_retrained_models_are_few(k):
-    found = judged(k=k, few_shot_recall=0.98, spread=0.05, retain_accuracy=1.0, test_accuracy=1.0)
+@pytest.mark.parametrize("k, spread", [(1, 0.0), (2, 0.01)])
+def test_one_audit_alone_is_a_suspicion_while_retrained_models_are_few(k, spread):
+    found = judged(k=k, few_shot_recall=0.98, spread=spread)
     assert (found["light"], found["kind"]) == ("amber", "shallow")
     assert found["sentence"].startswith("Perhaps shallow")
     assert "nearer to the original's 0.990" in found["reasons"][0]

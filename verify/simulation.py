@@ -150,7 +150,10 @@ def _spread(values: list[Any]) -> str:
 
 def quoted(record: dict[str, Any]) -> str:
     """Return what every report quotes of the simulation."""
-    return json.dumps({"on": "digits, class=3", "rows": record["limit"]}, indent=1) + "\n"
+    return (
+        json.dumps({"on": "digits, class=3", "rows": record["limit"]}, indent=1, sort_keys=True)
+        + "\n"
+    )
 
 
 def main() -> None:
