@@ -218,6 +218,13 @@ def test_values_that_were_not_measured_do_not_count():
     assert {*found["audits"]} == {*CLASSES} - {"few_shot_recall", "forgotten_test_accuracy"}
 
 
+def test_where_none_of_its_audits_was_asked_there_is_no_verdict():
+    run = Run(data={}, forget={}, measurements={}, environment={}, seed=0)
+    maps = {"evidence_remaining": number(0.5)}
+    asked = dataclasses.replace(run, measurements={"original": maps, "unlearned": maps})
+    assert verdict(run, POLICY) == verdict(asked, POLICY) == {}
+
+
 def test_the_policy_changes_the_verdict_and_leaves_its_digest(tmp_path):
     words = default_words().replace("membership_auc = 0.03", "membership_auc = 0.2")
     file = tmp_path / "mild.toml"

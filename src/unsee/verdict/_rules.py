@@ -85,7 +85,8 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
 
     Returns:
         What ``audit.json`` keeps under ``verdict``: light, kind, sentence, reasons, policy, k, and
-        for each audit its value, band, margin, power and state.
+        for each audit its value, band, margin, power and state.  Nothing, where none of the
+        policy's audits was asked.
 
     """
     before, after = (run.measurements.get(m, {}) for m in ("original", "unlearned"))
@@ -93,6 +94,8 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     known = [name for name in policy.audits(gone) if before.get(name) and after.get(name)]
     references = {name: _numbers(run.references.get(name, [])) for name in known}
     names = used(policy, gone, known)
+    if not names:
+        return {}
     k = min((len(references[name]) for name in names), default=0)
     level = policy.family_level / max(len(names), 1)
     audits: Audits = {}
