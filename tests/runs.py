@@ -188,11 +188,16 @@ def arrays(models=MODELS, classes=3, seed=0, gone=True):
         for part in ("forget", "retain"):
             found[f"{model}/{part}/mass"] = rng.random(200, np.float32)
             found[f"{model}/{part}/answer_mass"] = rng.random(200, np.float32)
-    found["unlearned/forget/z"] = rng.normal(0.3, 1, 200).astype(np.float32)
-    found["unlearned/forget/still"] = found["unlearned/forget/z"] > 2
-    worst = np.argsort(-found["unlearned/forget/z"])[:12]
-    found["unlearned/forget/worst_ids"] = np.array([f"train/forget-secret-{i}" for i in worst])
-    return found
+    return found | exposed(rng.normal(0.3, 1, 200))
+
+
+def exposed(z):
+    """Return what a fleet would say of each forgotten image."""
+    found = {"z": z.astype(np.float32), "still": z > 2}
+    worst = np.argsort(-abs(found["z"]))[:12]
+    found |= {f"worst_{what}": x[worst] for what, x in found.items()}
+    found["worst_ids"] = np.array([f"train/forget-secret-{i}" for i in worst])
+    return {f"unlearned/forget/{what}": x for what, x in found.items()}
 
 
 def verdict(measurements, k=8, light="green", kind="like retrained"):
@@ -340,6 +345,4 @@ def large(side=64):
         found[f"{model}/forget/loss"] = rng.exponential(1, 5000).astype(np.float32)
         found[f"{model}/flow"] = rng.integers(0, 60, (10, 10))
         found[f"{model}/roc/loss"] = curve(0.6, m=200, n=1000)
-    found["unlearned/forget/z"] = rng.normal(0, 1, 5000).astype(np.float32)
-    found["unlearned/forget/still"] = found["unlearned/forget/z"] > 2
-    return dataclasses.replace(run, arrays=found)
+    return dataclasses.replace(run, arrays=found | exposed(rng.normal(0, 1, 5000)))

@@ -92,6 +92,18 @@ def test_one_retrained_model_does_not_condemn_another():
         assert lights(f"retrained, one reference, {seeds}") == {"amber": 24}
 
 
+def test_fewer_retrained_models_are_less_often_green_and_never_wrong():
+    green = []
+    for k in simulation.FEWER:
+        told = f"{k} retrained models, seeds 100-123"
+        found = lights(f"retrained, {told}")
+        assert "red" not in found
+        green.append(found.get("green", 0))
+        assert lights(f"noop, {told}") == {"red": 24}
+        assert "green" not in lights(f"head_only, {told}")
+    assert green[:2] == [0, 0] and green == sorted(green)
+
+
 def test_one_retrained_model_is_enough_to_suspect_an_edited_output_layer():
     found = ROWS["head_only, one reference, seeds 100-123"]
     assert found.get("amber: shallow", 0) + found.get("red: shallow", 0) >= 22

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import bare, example, measured, with_classes
 
+from runs import bare, example, measured, with_classes
 from unsee.reporting import figures, page, redacted, report
 from unsee.reporting._maps import grids
 from unsee.reporting._words import result
@@ -375,6 +375,21 @@ def test_redaction_hides_a_pattern_that_may_spell_out_an_id():
     assert "anna" in page(run) and "anna" not in page(redacted(run))
     file = dataclasses.replace(run, forget=run.forget | {"rule": "ids=requests.txt"})
     assert "ids=requests.txt" in page(redacted(file))
+
+
+def test_redaction_hides_the_rule_and_files_in_notes_too():
+    notes = (
+        "the rule 'where=patient:Jane Doe' also fits 3 images that the model was not trained on",
+        "the rule 'where=patient:Jane Doe' takes every training image of ['cat']: audited as",
+        "2 of 90 images cannot be read and are left out: 'jane/1.png': truncated",
+    )
+    run = example(notes=notes)
+    run = dataclasses.replace(
+        run, forget=run.forget | {"rule": "where=patient:Jane Doe"}, arrays={}
+    )
+    text = page(redacted(run)) + redacted(run).to_json()
+    assert "jane" not in text.lower() and "jane" in page(run).lower()
+    assert "where=(left out)" in text and "2 of 90 images cannot be read" in text
 
 
 def test_report_writes_the_page(tmp_path):

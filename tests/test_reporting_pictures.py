@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from runs import example, large, with_classes
 from scipy import stats
 
+from runs import example, large, with_classes
 from unsee.nouns import Measurement, Run
 from unsee.reporting import figures, page, pictures_of, redacted
 from unsee.reporting._evidence import evidence
@@ -255,18 +255,28 @@ def test_stages_stand_from_input_to_output_also_in_a_run_that_was_read_back():
 def test_exposure_is_sorted_and_warns_of_what_chance_alone_gives():
     run = large(side=8)
     picture = exposure(run)
-    z = np.sort(run.arrays["unlearned/forget/z"])[::-1]
-    assert [row[1] for row in picture.rows] == [f"{x:.2f}" for x in z[:12]]
-    assert f"about {round(5000 * stats.norm.sf(2)):,} would" in picture.warning
-    assert "8 models give only a rough spread" in picture.warning
-    many = dataclasses.replace(run, fleet=run.fleet | {"k": 32})
-    assert "rough spread" not in exposure(many).warning
+    z = run.arrays["unlearned/forget/z"]
+    far = z[np.argsort(-abs(z))][:12]
+    assert [row[1] for row in picture.rows] == [f"{x:.2f}".replace("-", "−") for x in far]
+    many = exposure(dataclasses.replace(run, fleet=run.fleet | {"k": 32}))
+    assert f"about {round(2 * 5000 * stats.t.sf(2, 31)):,} would" in many.warning
+
+
+def test_an_image_stands_beside_its_own_score_whichever_sign_it_has():
+    run = example()
+    ids = [f"train/forget-secret-{n}" for n in range(200)]
+    scores = dict(zip(ids, run.arrays["unlearned/forget/z"].tolist(), strict=True))
+    rows = exposure(run).rows
+    for _, z, said, name in rows:
+        assert z == f"{scores[name]:.2f}".replace("-", "−")
+        assert (said == "still remembered") == (scores[name] > 2)
+    assert any(z.startswith("−") for _, z, _, _ in rows)
 
 
 def test_the_worst_images_are_named_only_where_their_ids_are_there():
     run = example()
     assert exposure(run).rows[0][3].startswith("train/forget-secret-")
-    assert exposure(without(run, "worst_ids")).rows[0][3] == "–"
+    assert exposure(without(run, "worst_ids")).rows == ()
     assert exposure(redacted(run)) is None
 
 

@@ -206,6 +206,9 @@ def main() -> None:
         ordered = {cell: known[cell] for cell in CELLS if cell in known}
         RESULTS.write_text(json.dumps(ordered, indent=1, sort_keys=True) + "\n")
         print(f"{name}: done", file=sys.stderr)
+    known = {name: cell | {"verdict": judged(cell)} for name, cell in known.items()}
+    ordered = {cell: known[cell] for cell in CELLS if cell in known}
+    RESULTS.write_text(json.dumps(ordered, indent=1, sort_keys=True) + "\n")
     known = json.loads(RESULTS.read_text())  # in the order that readers of the file get
     RESULTS.with_suffix(".md").write_text(table(known))
     if known.keys() == CELLS.keys():

@@ -19,6 +19,7 @@ RESULTS = ROOT / "docs" / "evidence" / "calibration.json"
 LIMIT = ROOT / "src" / "unsee" / "verdict" / "limit.json"
 TUNED, TESTED, SPIKED = range(24), range(100, 124), range(200, 212)  # seeds
 ASCENDED = TESTED[:8]
+FEWER = (2, 4, 8, 16)  # retrained models
 LEFT_IN = (0.01, 0.05, 0.10, 0.25)  # shares of the forget set that stay in training
 NAMES = load_policy().classes
 Values = dict[str, list[float] | None]  # value, low, high
@@ -71,6 +72,10 @@ def simulated(cells: Cells) -> dict[str, Any]:
         count(f"noop, {told}", originals, originals, lambda n, o=oracles: o)
         count(f"retrained, one reference, {told}", oracles, originals, _next(oracles))
         count(f"noop, one reference, {told}", originals, originals, _next(oracles))
+    for k in FEWER:
+        told = f"{k} retrained models, seeds 100-123"
+        for name, kind in (("retrained", "oracle"), ("noop", "original"), ("head_only",) * 2):
+            count(f"{name}, {told}", some(kind, "class", TESTED), originals, _next(oracles, k))
     for kind in ("head_only", "random_head"):
         models = some(kind, "class", TESTED)
         count(f"{kind}, seeds 100-123", models, originals, lambda n: oracles)
@@ -95,9 +100,9 @@ def _others(models: list[Values]) -> Any:
     return lambda n: models[:n] + models[n + 1 :]
 
 
-def _next(models: list[Values]) -> Any:
-    """Give each model one reference: the retrained model of the next seed."""
-    return lambda n: [models[(n + 1) % len(models)]]
+def _next(models: list[Values], k: int = 1) -> Any:
+    """Give each model k references: the retrained models of the next seeds, in a circle."""
+    return lambda n: [models[(n + m) % len(models)] for m in range(1, k + 1)]
 
 
 def page(record: dict[str, Any]) -> str:

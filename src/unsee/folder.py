@@ -206,6 +206,8 @@ def clear(path: Path) -> None:
 
     """
     _refuse_strangers(path)
+    if (path / CONFIG).exists() and b'"ids_digest"' in (path / CONFIG).read_bytes():
+        raise RunError(f"Expected the folder of a run to replace, got {path}, which holds a fleet")
     for name in reversed(FILES):  # config.json last: it says whose folder this is
         file = path / name
         if file.is_dir():

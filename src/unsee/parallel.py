@@ -55,7 +55,10 @@ def fan_out(
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
     if jobs == 1:
-        yield from map(work, items)
+        for item in items:
+            with events.muted():  # its steps are not those of the whole
+                result = work(item)
+            yield result
         return
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor
@@ -65,9 +68,8 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -
             yield from Parallel(n_jobs=jobs, return_as="generator")(
                 delayed(_attached)(work, item, os.getpid()) for item in items
             )
-    except BaseException:  # a signal, too: nobody may go on training for a process that is gone
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
-        raise
+    finally:  # after a signal, too; and what workers have cached is no use to anybody else
+        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
 
 
 def _attached(work: Callable[[Item], Result], item: Item, parent: int) -> Result:

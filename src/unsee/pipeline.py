@@ -124,13 +124,14 @@ def _references(job: Job, place: Folder, jobs: int) -> list[References]:
     original = Path(job.config.model) if job.config.model else own
     with events.stage("references"):
         answers = place / "references"
-        return reference_values(job.config, original, [*job.oracles], answers, jobs=jobs)
+        oracles = [*job.oracles]
+        return reference_values(job.config, original, oracles, answers, inputs=job.words, jobs=jobs)
 
 
 def _image_by_image(job: Job, unlearned: nn.Module, done: Run) -> Run:
     """Add what a fleet says of single images, and what it has too few models to say."""
     folder = Path(job.config.oracle)
-    if not (folder / CONFIG).is_file():
+    if not job.oracles or not (folder / CONFIG).is_file():
         return done
     numbers, arrays, refused = fleet_answers(job, unlearned, folder)
     seeds = [int(path.stem.rpartition("-")[2]) for path in job.oracles]

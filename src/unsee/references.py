@@ -20,7 +20,8 @@ def checkpoints(place: Path, kind: str = "oracle") -> list[Path]:
     found = sorted(place.glob("*.safetensors"))
     if not (place / CONFIG).exists():
         return found
-    return [path for path in found if path.name.startswith(f"{kind}-")]
+    whole = (path for path in found if path.with_suffix(".json").exists())  # which is written last
+    return [path for path in whole if path.name.startswith(f"{kind}-")]
 
 
 def named_oracles(oracle: str) -> tuple[Path, ...]:
@@ -43,6 +44,19 @@ def named_oracles(oracle: str) -> tuple[Path, ...]:
     )
 
 
+def asked(split: Split) -> dict[str, str]:
+    """Return what a fleet and a run have to have in common: data, what is left out, what is tested.
+
+    The rule in words is not among it: two rules may choose the same images.
+    """
+    tested = "\n".join(split.test.ids.tolist()).encode()
+    return {
+        "fingerprint": split.fingerprint,
+        "ids_digest": forgotten(split)["ids_digest"],
+        "tested": hashlib.sha256(tested).hexdigest(),
+    }
+
+
 def left_out_the_same(oracle: str, split: Split) -> None:
     """Refuse a fleet that was trained without other images than these, or on other data.
 
@@ -54,8 +68,7 @@ def left_out_the_same(oracle: str, split: Split) -> None:
     if oracle in NOT_FILES or not recipe.is_file():
         return  # somebody's own retrained models: nothing says what they were trained on
     theirs = json.loads(recipe.read_text())
-    ours = {"fingerprint": split.fingerprint, "ids_digest": forgotten(split)["ids_digest"]}
-    if differing := sorted(key for key, value in ours.items() if theirs.get(key) != value):
+    if differing := sorted(key for key, value in asked(split).items() if theirs.get(key) != value):
         raise ModelError(
             f"Expected retrained models without the images of {split.rule!r} for --oracle, got a "
             f"fleet without those of {theirs.get('rule')!r}, which differs in {differing}"
@@ -63,7 +76,10 @@ def left_out_the_same(oracle: str, split: Split) -> None:
 
 
 def digest_of(paths: tuple[Path, ...]) -> str:
-    """Return one SHA-256 over several files."""
+    """Return one SHA-256 over several files; of a fleet, over all that its models say of theirs."""
+    facts = sorted(paths[0].parent.glob("*-*.json")) if (paths[0].parent / CONFIG).exists() else []
+    if facts:
+        return hashlib.sha256("".join(map(digest, facts)).encode()).hexdigest()
     if len(paths) == 1:
         return digest(paths[0])
     return hashlib.sha256("".join(map(digest, paths)).encode()).hexdigest()

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from unsee.nouns import Config, Run
 
 FAILED = 3
-NOT_OF_THE_RUN = {"out", "resume", "dry_run", "json_", "quiet", "force"}  # not kept in config.json
+NOT_OF_THE_RUN = {
+    "out",
+    "resume",
+    "dry_run",
+    "json_",
+    "quiet",
+    "force",
+    "jobs",
+}  # not kept in config.json
 
 
 @app.command()
@@ -60,6 +68,9 @@ def run(
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what would be touched and how long; write nothing.")
     ] = False,
+    jobs: Annotated[
+        int, Option("--jobs", metavar="N", help="Processes that measure a fleet; 0: one a core.")
+    ] = 0,
     redact: flags.Redact = False,
     json_: Annotated[
         bool, Option("--json", help="Print audit.json on stdout and nothing else.")
@@ -91,7 +102,7 @@ def run(
 
     begun: Begun = "continue" if resume else "replace" if force else "refuse"
     with console.progress(quiet=quiet):
-        done = pipeline.run(config, folder, begun=begun)
+        done = pipeline.run(config, folder, begun=begun, jobs=jobs)
     if json_:
         print((folder / "audit.json").read_text())
     else:

@@ -27,6 +27,7 @@ from unsee.preparation import Job
 from unsee.references import checkpoints
 
 WORST = 12  # images that are listed by id
+EACH = 5  # models a side for U-LiRA, of which each is left out in turn
 Arrays = dict[str, NDArray[Any]]
 Found = tuple[Measurements, Arrays]
 
@@ -53,15 +54,16 @@ def fleet_answers(
     """
     split = job.split
     ours = seen_logits(job, model)
-    sides = {
-        "retrained": _stored(checkpoints(folder)),
-        "unlearned": _stored(checkpoints(folder, unlearned_by(job.config))),
-    }
+    unlearned = checkpoints(folder, unlearned_by(job.config))
+    sides = {"retrained": _stored(checkpoints(folder)), "unlearned": _stored(unlearned)}
+    # A model that this run trained and unlearned is the fleet's own of that seed: no reference.
+    own = None if job.given else f"{job.config.seed:04d}"
+    others = torch.tensor([path.stem.rpartition("-")[2] != own for path in unlearned])
     labels = {"forget": split.forget.labels.cpu(), "test": split.test.labels.cpu()}
     asked: dict[str, Callable[[], Found]] = {
         "still": lambda: _still(job, ours["forget"], sides["retrained"].get("forget", []), labels),
         "rmia": lambda: _rmia(job, ours, sides["retrained"], labels),
-        "ulira": lambda: _ulira(job, ours["forget"], sides, labels["forget"]),
+        "ulira": lambda: _ulira(job, ours["forget"], sides, labels["forget"], others),
         "klom": lambda: _klom(job, sides, labels),
     }
     numbers: Measurements = dict.fromkeys(("ulira_auc", "rmia_auc", "klom", "klom_95"))
@@ -116,6 +118,7 @@ def _still(job: Job, ours: Tensor, theirs: list[Tensor], labels: dict[str, Tenso
         "unlearned/forget/still": named.numpy(),
         "unlearned/forget/worst_ids": job.split.forget.ids[order.numpy()],
         "unlearned/forget/worst_z": z[order].float().numpy(),
+        "unlearned/forget/worst_still": named[order].numpy(),
     }
 
 
@@ -132,20 +135,30 @@ def _rmia(
     # among the others: its own ratio is not above itself.
     beside, population = beside[:, kin], population[kin]
     forgotten = rmia_scores(target, references, population, beside)
-    unseen = rmia_scores(population, beside, population, beside)
+    # An unseen image is compared with the others, and not with itself.
+    n = len(population)
+    unseen = rmia_scores(population, beside, population, beside) * n / max(n - 1, 1)
     area = auc_interval(forgotten, unseen)
     return {"rmia_auc": area}, {"unlearned/forget/rmia": forgotten.numpy()}
 
 
 def _ulira(
-    job: Job, ours: Tensor, sides: dict[str, dict[str, list[Tensor]]], labels: Tensor
+    job: Job,
+    ours: Tensor,
+    sides: dict[str, dict[str, list[Tensor]]],
+    labels: Tensor,
+    others: Tensor,
 ) -> Found:
     target = logit_scaled_confidence(ours, labels)
     unlearned, oracles = (
         _scaled(sides[side].get("forget", []), labels) for side in ("unlearned", "retrained")
     )
-    scores = ulira_scores(target, *(_others(models, target) for models in (unlearned, oracles)))
-    # Leaving one out needs one more than the statistic itself does.
+    if (least := min(len(unlearned), len(oracles))) < EACH:  # one more than it is left out of
+        raise FleetError(
+            f"U-LiRA: expected at least {EACH} unlearned and {EACH} retrained models, got {least}: "
+            "train more of them (unsee oracles --unlearned)"
+        )
+    scores = ulira_scores(target, unlearned[others], oracles)
     left_out = [
         torch.stack([ulira_scores(x, *_without(n, side, unlearned, oracles)) for n, x in each])
         for side, each in (("u", enumerate(unlearned)), ("o", enumerate(oracles)))
@@ -162,11 +175,6 @@ def _ulira(
 def _without(n: int, side: str, unlearned: Tensor, oracles: Tensor) -> tuple[Tensor, Tensor]:
     keep = torch.arange(len(unlearned if side == "u" else oracles)) != n
     return (unlearned[keep], oracles) if side == "u" else (unlearned, oracles[keep])
-
-
-def _others(models: Tensor, target: Tensor) -> Tensor:
-    """Leave out the very model that is in question: it would be its own reference."""
-    return models[~(models == target).all(1)] if len(models) else models
 
 
 def _klom(job: Job, sides: dict[str, dict[str, list[Tensor]]], labels: dict[str, Tensor]) -> Found:

@@ -37,6 +37,7 @@ class Member:
     config: str  # JSON of the Config, which has no hash
     kind: Kind  # oracle: trained without the forget set; unlearned: with it, then unlearned
     seed: int
+    inputs: str = ""  # digests of what the config's files hold: a cache must not outlive them
 
     @property
     def name(self) -> str:
@@ -74,7 +75,7 @@ def train(member: Member) -> Facts:
     """
     if (known := member.facts()) is not None:
         return known
-    job = job_of(member.config)
+    job = job_of(member.config, member.inputs)
     with events.noted():  # every process would tell the same warnings
         model, cost = measured(lambda: _made(job, member))
         logits = _logits(job, model)
@@ -94,8 +95,14 @@ def train(member: Member) -> Facts:
 
 
 @lru_cache(maxsize=1)
-def job_of(config: str) -> Job:
-    """Prepare a run; a process that makes several models reads the data once."""
+def job_of(config: str, inputs: str) -> Job:
+    """Prepare a run; a process that makes several models reads the data once.
+
+    Args:
+        config: as text.
+        inputs: whatever changes with the files that it names.
+
+    """
     with events.noted():
         return prepare(Config.from_json(config))
 

@@ -1,17 +1,20 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unsee import events
-from unsee.accounting import forgotten
 from unsee.errors import OptionError
 from unsee.fleets._members import Facts, Member, train, words_of
 from unsee.folder import digest, opened
 from unsee.methods import find
 from unsee.nouns import Config
 from unsee.parallel import fan_out
-from unsee.preparation import Job, prepare
+from unsee.preparation import Job, chosen_device, prepare
+from unsee.references import asked
 from unsee.training import has_fast_bf16
 
 
@@ -57,12 +60,20 @@ def oracles(
             events.tell("warning", message=message)
         kinds = ("oracle", "unlearned") if with_unlearned else ("oracle",)
         wanted = [
-            Member(str(folder), words_of(config), kind, seed)  # type: ignore[arg-type]
+            Member(str(folder.resolve()), words_of(config), kind, seed, job.words)  # type: ignore[arg-type]
             for kind in kinds
             for seed in range(first_seed, first_seed + models)
         ]
         with events.stage("oracles"):
             return [*fan_out(train, wanted, jobs=jobs)]
+
+
+def _shapes(job: Job) -> str:
+    """Return a digest of the weights' names and shapes: code of one's own changes behind a name."""
+    with torch.random.fork_rng():
+        state = job.new().state_dict()
+    words = json.dumps([[name, [*x.shape]] for name, x in state.items()])
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def recipe(job: Job) -> str:
@@ -71,19 +82,16 @@ def recipe(job: Job) -> str:
     Versions of libraries are not part of it: they change the last digits of a training, as a seed
     does, and not what it is a draw of.
     """
-    config, device = job.config, job.config.device
+    config, device = job.config, chosen_device(job.config.device)
     facts: dict[str, Any] = {
         "format": 1,
-        "fingerprint": job.split.fingerprint,
         "rule": job.split.rule,
-        "ids_digest": forgotten(job.split)["ids_digest"],
-        "validation": len(job.split.validation),
+        **asked(job.split),
         **job.facts,
+        "weights": _shapes(job),
         "init": config.init and digest(Path(config.init)),
         "train_epochs": config.train_epochs,
         "retrain": find("retrain").options,
-        "precision": "bfloat16"
-        if has_fast_bf16("cpu" if device == "auto" else device)
-        else "float32",
+        "precision": "bfloat16" if has_fast_bf16(device.type) else "float32",
     }
     return json.dumps(facts, indent=1, sort_keys=True)

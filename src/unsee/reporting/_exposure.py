@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 from unsee.nouns import Run
 from unsee.reporting._style import COLOURS, array
@@ -10,7 +11,7 @@ from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
 
 WIDTH, TALL, HEAD, FOOT, LEFT = 400, 170, 14, 44, 44  # pixels
 POINTS = 240  # dots; more would lie on each other
-ABOVE_TWO = 0.02275  # of the normal distribution
+FEWEST = 16  # retrained models behind a list of images
 READING = (
     "Each dot is a forgotten image, sorted by how far its score lies from those of models that "
     "never saw it, in their standard deviations. Inside the grey band: as if never seen."
@@ -52,19 +53,21 @@ def exposure(run: Run) -> Picture | None:
     look: dict[str, Any] = {"marker": "D", "ms": 4.5, "mfc": "none", "mec": colour, "mew": 1.4}
     axes.plot(marked, z[marked], ls="", clip_on=False, **look)
     total = int(still.sum())
-    text = f"forgotten images, sorted; ◇ still remembered: {total:,} of {len(z):,}"
+    text = f"forgotten images, sorted; ◇ stand out: {total:,} of {len(z):,}"
     sheet.write(LEFT, HEAD + TALL + 20, text, size=10.5, colour=INK)
-    alt = f"z of {len(z)} forgotten images, sorted; {total} are called still remembered"
-    head = ("rank", "z", "still remembered", "image")
-    ids = array(run, "unlearned/forget/worst_ids")
+    alt = f"z of {len(z)} forgotten images, sorted; {total} are named as standing out"
+    head = ("rank", "z", "stands out", "image")
+    names = (f"unlearned/forget/worst_{what}" for what in ("z", "still", "ids"))
+    worst = [x for name in names if (x := array(run, name)) is not None]
+    listed = zip(*worst, strict=True) if len(worst) == 3 else ()  # all of it, or nothing
     rows = tuple(
         (
             f"{n + 1}",
-            f"{z[n]:.2f}".replace("-", "−"),
-            "yes" if still[n] else "no",
-            str(ids[n]) if ids is not None and n < len(ids) else "–",
+            f"{value:.2f}".replace("-", "−"),
+            ("still remembered" if value > 0 else "less sure than retrained") if named else "no",
+            str(name),
         )
-        for n in range(min(12, len(z)))
+        for n, (value, named, name) in enumerate(listed)
     )
     title = "Image by image"
     return Picture(
@@ -73,11 +76,10 @@ def exposure(run: Run) -> Picture | None:
 
 
 def _warning(run: Run, n: int) -> str:
-    k = run.fleet.get("k") or run.verdict.get("k")
-    models = f" {k} models give only a rough spread;" if k and int(k) < 16 else ""
-    chance = round(ABOVE_TWO * n)
+    k = int(run.fleet.get("k") or run.verdict.get("k") or FEWEST)
+    chance = round(2 * float(student.sf(2, k - 1)) * n)
     return (
-        f"Many images are tested at once:{models} of {n:,} images never seen, about {chance:,} "
-        "would lie above 2 by chance alone. A single mark is a reason to look, and no finding "
-        "about that image."
+        f"Many images are tested at once: of {n:,} images never seen, about {chance:,} would lie "
+        f"beyond 2 on either side by chance alone ({k} models). The marks keep the expected share "
+        "of false ones at 5 %. A single mark is a reason to look, and no finding about that image."
     )

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from scipy import stats
 
 from unsee.nouns import Measurement
-from unsee.verdict._policy import Policy
 
 State = Literal["inside", "above", "below", "unknown"]
 UTILITY = frozenset({"retain_accuracy", "test_accuracy"})  # only a fall of these is a fault
@@ -111,7 +110,7 @@ def nearer_to_original(audit: Judged) -> bool:
 
 
 def nearer_in_all(audits: Sequence[Judged]) -> bool:
-    """Say whether a model is nearer to the original, over all audits that can tell the two apart.
+    """Say whether a model is nearer to the original, over the audits that can tell the two apart.
 
     Each puts it somewhere between the retrained mean, 0, and the original, 1; the mean of these
     places counts.
@@ -122,8 +121,3 @@ def nearer_in_all(audits: Sequence[Judged]) -> bool:
         if a.reference is not None and a.informative
     ]
     return bool(places) and math.fsum(places) / len(places) > 0.5
-
-
-def used(policy: Policy, gone: bool, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the policy's audits of which every model has a value."""
-    return tuple(name for name in policy.audits(gone) if name in known)

@@ -45,7 +45,8 @@ def load_policy(path: str | Path | None = None) -> Policy:
         record = tomllib.loads(content.decode())
     except (OSError, ValueError) as error:
         raise OptionError(f"Expected a policy in TOML for --policy, got {path}: {error}") from error
-    if record.keys() != KEYS or record["version"] != 1:
+    tables = all(isinstance(record.get(key), dict) for key in ("audits", "margins"))
+    if record.keys() != KEYS or record["version"] != 1 or not tables:
         raise OptionError(
             f"Expected a policy of version 1 with {sorted(KEYS)}, got {sorted(record)}: start from "
             "the default, which `unsee policy` prints"
@@ -75,7 +76,8 @@ def default_words() -> str:
 
 
 def _audits(record: Any) -> dict[str, tuple[str, ...]]:
-    found = {kind: tuple(record.get(kind, ())) for kind in ("classes", "images")}
+    lists = {kind: record.get(kind, ()) for kind in ("classes", "images")}
+    found = {kind: tuple(map(str, names)) for kind, names in lists.items()}
     for kind, names in found.items():
         if unknown := {*names} - {*JUDGED}:
             raise OptionError(

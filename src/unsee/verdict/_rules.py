@@ -21,9 +21,8 @@ from unsee.verdict._bands import (
     judged,
     nearer_in_all,
     nearer_to_original,
-    used,
 )
-from unsee.verdict._policy import Policy
+from unsee.verdict._policy import ESSENTIAL, Policy
 
 DEPTH = "few_shot_recall"
 ANSWERS = ("forget_accuracy", "forgotten_test_accuracy")
@@ -64,6 +63,8 @@ SENTENCES = {
     "to say more.",
     "too few references": "Nothing speaks against the forgetting, but the retrained models are "
     "too few to say more.",
+    "not all was asked": "Nothing speaks against the forgetting, but an audit that a verdict "
+    "cannot do without was not asked.",
     "no reference": "No verdict: there is no retrained model to hold this one against.",
 }
 
@@ -91,13 +92,12 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     """
     before, after = (run.measurements.get(m, {}) for m in ("original", "unlearned"))
     gone = bool(run.forget.get("gone"))
-    known = [name for name in policy.audits(gone) if before.get(name) and after.get(name)]
-    references = {name: _numbers(run.references.get(name, [])) for name in known}
-    names = used(policy, gone, known)
+    names = [name for name in policy.audits(gone) if before.get(name) and after.get(name)]
     if not names:
         return {}
-    k = min((len(references[name]) for name in names), default=0)
-    level = policy.family_level / max(len(names), 1)
+    references = {name: _numbers(run.references.get(name, [])) for name in names}
+    k = min(len(values) for values in references.values())
+    level = policy.family_level / len(names)
     audits: Audits = {}
     for name in names:
         now, old = after[name], before[name]
@@ -117,7 +117,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
             "sha256": policy.sha256,
             "family_level": policy.family_level,
             "green_needs": policy.green_needs,
-            "margins": {name: policy.margins[name] for name in names},
+            "margins": {name: policy.margins[name] for name in policy.audits(gone)},
         },
         "k": k,
         "audits": {name: audit.facts() for name, audit in audits.items()},
@@ -133,7 +133,8 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
         remembered = {name for name, a in outside.items() if a.too_much}
         return _named("red", outside, remembered, _outside)
     if k < policy.green_needs and (suspects := _against_few(audits)):
-        sure = not UTILITY.isdisjoint(suspects) or nearer_in_all(list(audits.values()))
+        of_memory = [a for name, a in audits.items() if name not in UTILITY]
+        sure = not UTILITY.isdisjoint(suspects) or nearer_in_all(of_memory)
         found = _named("red" if sure else "amber", suspects, {*suspects}, _few)
         return found if sure else replace(found, reasons=(*found.reasons, _more(policy, k)))
     if k == 1:
@@ -144,6 +145,8 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
         return Verdict("grey", "cannot tell", (why,))
     if k < policy.green_needs:
         return Verdict("amber", "too few references", (_more(policy, k),))
+    if unasked := [TITLES[name] for name in ESSENTIAL if name not in audits]:
+        return Verdict("amber", "not all was asked", (f"Not measured: {', '.join(unasked)}.",))
     if gone and DEPTH not in powerful:
         why = f"The original lies inside the band of {TITLES[DEPTH]}, or it was not measured."
         return Verdict("amber", "depth not tested", (why,))
