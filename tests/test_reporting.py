@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
 from runs import bare, example, measured, with_classes
+
 from unsee.reporting import figures, page, redacted, report
 from unsee.reporting._maps import grids
 from unsee.reporting._words import result

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from runs import example, large, with_classes
 from scipy import stats
 
-from runs import example, large, with_classes
 from unsee.nouns import Measurement, Run
 from unsee.reporting import figures, page, pictures_of, redacted
 from unsee.reporting._evidence import evidence
