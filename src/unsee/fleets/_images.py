@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unsee.draws import generator
 from unsee.errors import FleetError
-from unsee.fleets._members import seen_logits, unlearned_by
+from unsee.fleets._members import retained, seen_logits, unlearned_by
 from unsee.functional import (
     auc,
     auc_interval,
@@ -131,8 +131,7 @@ def _rmia(
     target, population = (_sure([ours[part]], labels[part])[0] for part in ("forget", "test"))
     references = _sure(theirs.get("forget", []), labels["forget"])
     beside = _sure(theirs.get("test", []), labels["test"])
-    # Never-seen images of the kind are the non-members; all of them are the population too, each
-    # among the others: its own ratio is not above itself.
+    # Never-seen images of the kind are the non-members, and the population too.
     beside, population = beside[:, kin], population[kin]
     forgotten = rmia_scores(target, references, population, beside)
     # An unseen image is compared with the others, and not with itself.
@@ -178,9 +177,7 @@ def _without(n: int, side: str, unlearned: Tensor, oracles: Tensor) -> tuple[Ten
 
 
 def _klom(job: Job, sides: dict[str, dict[str, list[Tensor]]], labels: dict[str, Tensor]) -> Found:
-    retain = job.split.retain.labels.cpu()
-    some = torch.randperm(len(retain), generator=generator(0, "fleet/retain"))
-    labels = {**labels, "retain": retain[some[: _rows(sides, "retain")]]}
+    labels = {**labels, "retain": retained(job).labels.cpu()}
     numbers: Measurements = {}
     arrays: Arrays = {}
     for part, own in labels.items():
@@ -197,7 +194,3 @@ def _klom(job: Job, sides: dict[str, dict[str, list[Tensor]]], labels: dict[str,
         else:
             numbers[f"klom/{part}"] = mean
     return numbers, arrays
-
-
-def _rows(sides: dict[str, dict[str, list[Tensor]]], part: str) -> int:
-    return next((len(m) for side in sides.values() for m in side.get(part, [])), 0)

@@ -20,7 +20,7 @@ from unsee.erasure import trained, unlearned
 from unsee.folder import digest, write
 from unsee.methods import find
 from unsee.models import Checkpoint, pack
-from unsee.nouns import Config
+from unsee.nouns import Config, Data
 from unsee.preparation import Job, prepare
 from unsee.training import predict
 
@@ -118,11 +118,17 @@ def _made(job: Job, member: Member) -> nn.Module:
     return unlearned(job, trained(job, None, "train", seed=member.seed), seed=member.seed)
 
 
+def retained(job: Job) -> Data:
+    """Return the sample of images to keep whose logits a fleet has: the same for every model."""
+    retain = job.split.retain
+    some = torch.randperm(len(retain), generator=generator(0, "fleet/retain"))[:RETAINED]
+    return retain[some.numpy()]
+
+
 def seen_logits(job: Job, model: nn.Module) -> dict[str, Tensor]:
     """Return the logits ``[N, K]`` of forget and test images and of a sample of those to keep."""
     split = job.split
-    some = torch.randperm(len(split.retain), generator=generator(0, "fleet/retain"))[:RETAINED]
-    parts = {"forget": split.forget, "test": split.test, "retain": split.retain[some.numpy()]}
+    parts = {"forget": split.forget, "test": split.test, "retain": retained(job)}
     return {part: predict(model, data).logits for part, data in parts.items()}
 
 
