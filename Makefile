@@ -1,12 +1,16 @@
 # make demo     a fresh clone -> .venv -> a report to look at
 # make test     a fresh clone -> .venv -> style, types and every test; `make check` is the same
 # make verify   the slow evidence behind the README's figures
+# make reproduce the plain reconstruction, class by class: about three hours on two cores
+# make frontier how near to retraining the deep recipe comes: about two hours on two cores
+# make buffers    what is left where less and less of what stays is shown: half an hour
+# make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix
+.PHONY: demo test check verify fix reproduce frontier buffers sequences
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -23,6 +27,18 @@ verify: $(STAMP)
 	$(BIN)/python verify/calibration.py
 	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
+
+reproduce: $(STAMP)
+	$(BIN)/python verify/reproduce.py
+
+frontier: $(STAMP)
+	$(BIN)/python verify/frontier.py
+
+buffers: $(STAMP)
+	$(BIN)/python verify/buffers.py
+
+sequences: $(STAMP)
+	$(BIN)/python verify/sequences.py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -15,7 +15,20 @@ import unsee
 LAYERS = [
     *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
     *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
-    *("requirements", "references", "preparation", "erasure", "auditing", "fleets", "pipeline"),
+    *(
+        "requirements",
+        "references",
+        "buffers",
+        "units",
+        "preparation",
+        "guarding",
+        "tuning",
+        "erasure",
+        "auditing",
+        "fleets",
+        "pipeline",
+        "sequences",
+    ),
     *("certificate", "ledger", "web", "benchmark", "console", "cli", "__init__"),
     "__main__",
 ]

@@ -89,8 +89,14 @@ def test_doing_nothing_is_red_beside_one_retrained_model(trained, retrained, pat
     ]
 
 
-def test_without_a_retrained_model_the_light_is_grey(trained, patterns):
+def test_doing_nothing_is_red_without_any_retrained_model_too(trained, patterns):
     done = audit(patterns, original=trained, unlearned=trained, audits=QUICK)
+    assert (done.verdict["light"], done.verdict["kind"]) == ("red", "nothing was forgotten")
+
+
+def test_without_a_retrained_model_the_light_is_grey(trained, patterns):
+    after = unlearn(trained, patterns.forget, patterns.retain, method="head_only")
+    done = audit(patterns, original=trained, unlearned=after, audits=QUICK)
     assert (done.verdict["light"], done.verdict["kind"]) == ("grey", "no reference")
     assert done.references == {} and "retrained" not in done.measurements
 

@@ -184,3 +184,25 @@ def test_methods_are_listed_and_described_as_they_are(capsys):
     assert facts.keys() == METHODS.keys() and facts["retrain"]["exact"] is True
     assert call("methods", "snu", "--json") == 0
     assert json.loads(capsys.readouterr().out) == facts["snu"]
+
+
+def test_unlearning_says_what_the_guard_saw_and_what_was_tried(run, tmp_path, capsys):
+    asked = (*TINY[:2], *RULE, "--model", str(run / "original.safetensors"), "--guard", "0.9")
+    file = tmp_path / "after.safetensors"
+    assert call("unlearn", *asked, "--tune", "2", "--out", str(file)) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(file)]
+    assert "Guard: accuracy on 500 images that stay" in said.err
+    assert "the best of 2 settings" in said.err
+
+
+def test_harm_ends_in_code_3_and_leaves_no_model(run, tmp_path, capsys):
+    asked = (*TINY, *RULE, "--model", str(run / "original.safetensors"))
+    file = tmp_path / "after.safetensors"
+    assert call("unlearn", *asked, "--method", "random_head", "--out", str(file)) == 3
+    said = capsys.readouterr()
+    assert not file.exists() and not said.out
+    assert "original model is untouched" in said.err and "Traceback" not in said.err
+    assert (
+        call("unlearn", *asked, "--method", "random_head", "--guard", "1", "--out", str(file)) == 0
+    )

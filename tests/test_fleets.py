@@ -315,6 +315,7 @@ def test_retraining_as_a_method_is_not_its_own_reference(config):
         method="retrain",
         seed=0,
         factory=job.restart,
+        guard=1,
         epochs=4,
     )
     pairs = zip(reference.parameters(), done.parameters(), strict=True)

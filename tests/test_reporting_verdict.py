@@ -11,7 +11,7 @@ from runs import MARGINS, bare, example, measured, verdict
 from unsee.reporting import Pictures, page, redacted
 from unsee.reporting._classes import accuracies
 from unsee.reporting._strip import band, panels
-from unsee.reporting._tables import references
+from unsee.reporting._tables import references, settings
 from unsee.reporting._verdict import HEAD, light
 from unsee.reporting._words import result
 
@@ -183,3 +183,26 @@ def test_few_images_are_warned_of_only_for_classes():
     run.measurements["original"].pop("test_accuracy/dog")
     run.measurements["retrained"].pop("test_accuracy/dog")
     assert "fewer than 30" in accuracies(run).warning
+
+
+def test_what_was_watched_and_tried_stands_among_the_settings():
+    assert "Guard" not in dict(settings(example(arrays={})))
+    guard = {"allowed": 0.1, "images": 500, "before": 0.984, "after": 0.976, "on_the_way": []}
+    trial = {"options": {"lr": 0.01}, "short": {}, "image_gradients": 700.0, "stopped": None}
+    trials = [trial | {"score": 3.0}, trial | {"score": None}, trial | {"score": 1.0}]
+    tuning = {"trials": trials, "chosen": 2, "images": {"forget": 200, "validation": 1500}}
+    facts = dict(settings(example(arrays={}, guard=guard, tuning=tuning)))
+    assert "500 images that stay 0.984 before and 0.976 after" in facts["Guard"]
+    told = "lr=0.01: the best of 3 settings, 1 of which did harm, by 1,500 validation images"
+    assert facts["Tuned"].startswith(told) and "2,100 image gradients" in facts["Tuned"]
+    kept = dict(settings(example(arrays={}, tuning=tuning | {"chosen": 0})))["Tuned"]
+    assert "(those that were asked for)" in kept
+
+
+def test_without_a_retrained_model_a_bad_end_names_both_next_steps():
+    run = example(retrained=False, arrays={})
+    found = result(dataclasses.replace(run, verdict=run.verdict | {"kind": "damaged"}))
+    assert "To keep more, lower lr" in found.steps[0] and "--tune 8" in found.steps[0]
+    assert "stays in use" in found.steps[0] and "--oracle retrain" in found.steps[1]
+    plain = result(run)
+    assert len(plain.steps) == 1 and "--oracle retrain" in plain.steps[0]

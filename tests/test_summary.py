@@ -24,6 +24,25 @@ def test_the_verdict_comes_first_wrapped_and_all_fits_18_lines_of_80_columns(lig
     assert begun.removeprefix(light.upper()).startswith(expected[:8])
 
 
+@pytest.mark.parametrize(
+    "kind, told",
+    [
+        ("damaged", "To keep more, lower lr or epochs (--set), search for them (--tune 8)"),
+        ("nothing was forgotten", "To forget more, raise epochs or lr (--set), search for them"),
+        ("still remembers", "To forget more, raise epochs or lr (--set), search for them"),
+    ],
+)
+def test_what_went_wrong_is_followed_by_the_next_step(kind, told):
+    run = example(arrays={})
+    bad = dataclasses.replace(run, verdict=verdict(run.measurements, 8, "red", kind))
+    lines = summary(bad, Path("runs/a")).splitlines()
+    assert lines[1].startswith(told) and len(lines) <= 18
+    tried = dataclasses.replace(bad, tuning={"trials": []})
+    assert "--tune" not in summary(tried, Path("runs/a"))
+    good = dataclasses.replace(run, verdict=verdict(run.measurements, 8, "green", "like retrained"))
+    assert "--tune" not in summary(good, Path("runs/a"))
+
+
 def test_a_run_that_was_not_judged_begins_with_what_was_asked():
     lines = summary(example(arrays={}, verdict={}), Path("runs/a")).splitlines()
     assert lines[0].startswith("snu_deep, asked to forget class=cat")

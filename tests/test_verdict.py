@@ -213,6 +213,41 @@ def test_without_a_retrained_model_there_is_no_verdict():
     assert "oracle" in found["reasons"][0]
 
 
+@pytest.mark.parametrize(
+    "gone, changed, expected",
+    [
+        (True, {"forget_accuracy": 0.99}, ("red", "nothing was forgotten")),
+        (True, {"forget_accuracy": 0.6}, ("red", "still remembers")),
+        (True, {"forget_accuracy": 0.4}, ("grey", "no reference")),
+        (True, {"forget_accuracy": Measurement(0.6, 0.3, 0.9, 5)}, ("grey", "no reference")),
+        (True, {"test_accuracy": 0.9}, ("red", "damaged")),
+        (True, {"retain_accuracy": 0.9}, ("red", "damaged")),
+        (True, {"test_accuracy": 0.94}, ("grey", "no reference")),
+        (True, {"test_accuracy": 0.9, "forget_accuracy": 0.99}, ("red", "damaged")),
+        (False, {"forget_accuracy": 1.0, "test_accuracy": 0.9}, ("red", "damaged")),
+        (False, {"forget_accuracy": 1.0}, ("grey", "no reference")),  # as on test images, nearly
+        (False, {"forget_accuracy": 0.2}, ("grey", "no reference")),
+    ],
+    ids=str,
+)
+def test_what_needs_no_retrained_model_is_said_without_one(gone, changed, expected):
+    found = judged(k=0, gone=gone, **changed)
+    assert (found["light"], found["kind"]) == expected
+    assert "--oracle retrain" in found["reasons"][-1]
+
+
+def test_single_images_are_held_against_test_images_where_there_is_no_retrained_model():
+    learned = {"test_accuracy": 0.8}  # by heart: a retrained model would be at 0.8
+    table = SINGLE | {"forget_accuracy": (0.8, 1.0), "test_accuracy": (0.8, 0.8)}
+    found = judged(k=0, gone=False, table=table, original=learned, forget_accuracy=0.99)
+    assert (
+        found["kind"] == "nothing was forgotten" and "0.800 on test images" in found["reasons"][0]
+    )
+    found = judged(k=0, gone=False, table=table, original=learned, forget_accuracy=0.95)
+    assert found["kind"] == "still remembers" and "never saw them" in found["sentence"]
+    assert judged(k=0, gone=False, table=table, original=learned)["light"] == "grey"
+
+
 def test_values_that_were_not_measured_do_not_count():
     found = judged(few_shot_recall=None, forgotten_test_accuracy=None)
     assert {*found["audits"]} == {*CLASSES} - {"few_shot_recall", "forgotten_test_accuracy"}

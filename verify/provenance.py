@@ -9,7 +9,7 @@ CALIBRATED = (  # what the numbers of the verdict's simulation depend on
     *("functional/_distances.py", "functional/_intervals.py", "functional/_membership.py"),
     *("functional/_probes.py", "functional/_ranking.py", "functional/_roc.py"),
     *("audits/_accuracy.py", "audits/_audit.py", "audits/_few_shot.py", "audits/_membership.py"),
-    *("audits/_observe.py", "auditing.py", "preparation.py", "draws.py", "erasure.py"),
+    *("audits/_observe.py", "auditing.py", "preparation.py", "units.py", "draws.py", "erasure.py"),
     *("data/_batches.py", "data/_choose.py", "data/_digits.py", "data/_labels.py"),
     *("data/_open.py", "data/_pixels.py", "data/_rules.py", "data/_twins.py", "nouns/_data.py"),
     *("models/_architectures.py", "models/_layers.py", "models/_normalise.py", "training.py"),
@@ -18,7 +18,15 @@ CALIBRATED = (  # what the numbers of the verdict's simulation depend on
 )
 DECIDE = (
     *("functional", "data", "models", "training.py", "explanation", "methods", "audits"),
-    *("accounting.py", "nouns", "preparation.py", "draws.py", "erasure.py", "auditing.py"),
+    *(
+        "accounting.py",
+        "nouns",
+        "preparation.py",
+        "units.py",
+        "draws.py",
+        "erasure.py",
+        "auditing.py",
+    ),
 )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from unsee.pipeline import run as run
     from unsee.reporting import compare as compare, report as report
+    from unsee.sequences import sequence as sequence
 
 _MODULES = {
     "audits": ["AUDITS"],
@@ -32,6 +33,7 @@ _MODULES = {
     "erasure": ["unlearn"],
     "pipeline": ["run"],
     "reporting": ["compare", "report"],
+    "sequences": ["sequence"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

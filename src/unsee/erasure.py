@@ -2,14 +2,18 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from unsee import guarding
 from unsee.draws import generator
 from unsee.errors import OptionError
-from unsee.methods import Method, find, gone_classes
+from unsee.methods import GIVEN, Method, find, gone_classes
 from unsee.nouns import Data, Split
 from unsee.preparation import Bench, Job
+from unsee.training import watched
+from unsee.tuning import tuned
 
 
 def unlearn(
@@ -20,7 +24,12 @@ def unlearn(
     method: str | Method = "snu_deep",
     seed: int = 0,
     retain_fraction: float = 0.1,
+    buffer: Data | None = None,
+    guard: float = 0.1,
+    tune: int = 0,
+    validation: Data | None = None,
     purpose: str = "unlearn",
+    facts: dict[str, Any] | None = None,
     **more: Any,
 ) -> nn.Module:
     """Return a new model that is to behave as if it had never seen ``forget``.
@@ -32,25 +41,85 @@ def unlearn(
         method: a name among ``unsee.METHODS``, or a method.
         seed: of every draw.
         retain_fraction: the share of ``retain`` that a "buffer" method gets, at random.
+        buffer: images to keep that a "buffer" method gets instead of such a draw.
+        guard: by how much accuracy may fall on up to 500 images of ``retain``, where possible of
+            those that the method is not shown; 1: as far as it likes, nothing is watched.
+        tune: settings of the method to try on ``validation``, beside the options given here, which
+            stay as they are; 0: none but its own.
+        validation: images that the model has not seen and that no audit will look at.
         purpose: keeps draws apart where one seed serves several calls.
-        **more: options of the method; ``validation`` and ``factory`` where it declares them.
+        facts: is filled with the options in the end, what the guard saw and what was tried.
+        **more: options of the method; ``factory`` where it declares it.
 
     Raises:
-        OptionError: if a name or value is unknown.
+        OptionError: if a name or value is unknown, or there is nothing to tune or to tune on.
         SplitError: if the method cannot forget single images, and ``forget`` holds some.
         DivergenceError: if a loss stops being finite.
+        DamageError: if accuracy on what stays falls further than ``guard``.
 
     """
     method = find(method)
     if not 0 <= retain_fraction <= 1:
         raise OptionError(f"Expected a retain_fraction in 0..1, got {retain_fraction}")
-    gone = gone_classes(forget, retain)
-    n = round({"all": 1.0, "forget": 0.0, "buffer": retain_fraction}[method.data] * len(retain))
-    if n < len(retain):
-        shuffled = torch.randperm(len(retain), generator=generator(seed, "buffer"))
-        retain = retain[shuffled[:n].numpy()]
-    draws = generator(seed, f"{purpose}/{method.name}")
-    return method(model, forget, retain, rng=draws, gone=gone, **more)
+    if tune < 0:
+        raise OptionError(f"Expected 0 or more settings to tune, got {tune}")
+    given: dict[str, Any] = {"gone": gone_classes(forget, retain), "validation": validation}
+    given |= {name: more.pop(name) for name in GIVEN if name in more}
+    options = method.chosen(more)  # those in ``more`` are fixed, the others may be tuned
+    shown, others = _shown(retain, method, retain_fraction, buffer, seed)
+    drawn = retain_fraction if buffer is None else None
+    advice = guarding.advice(method, options, drawn, tune)
+    start = guarding.over(model, others, retain, allowed=guard, advice=advice)
+    guards: list[guarding.Guard] = []
+
+    def attempt(changed: dict[str, Any]) -> nn.Module:
+        own = start and start.again()
+        guards.extend([own] if own else [])
+        with watched(None if method.needs("factory") else own):  # who starts anew begins at chance
+            draws = generator(seed, f"{purpose}/{method.name}")
+            done = method(model, forget, shown, rng=draws, **given, **options | changed)
+        if own:
+            own.judge(done)
+        return done
+
+    tried: dict[str, Any] = {}
+    chosen = 0
+    if not tune:
+        done = attempt({})
+    else:
+        done, tried = tuned(
+            attempt,
+            model,
+            options,
+            method.searched(more),
+            trials=tune,
+            forget=forget,
+            validation=validation,
+            gone=given["gone"],
+            seed=seed,
+            advice=advice,
+        )
+        chosen = tried["chosen"]
+        options |= tried["trials"][chosen]["options"]
+    if facts is not None:
+        seen = guards[chosen].facts() if guards else {}
+        facts |= {"options": options, "guard": seen, "tuning": tried}
+    return done
+
+
+def _shown(
+    retain: Data, method: Method, fraction: float, buffer: Data | None, seed: int
+) -> tuple[Data, Data]:
+    """Return what a method is shown of the images that stay, and some others, in random order."""
+    order = torch.randperm(len(retain), generator=generator(seed, "buffer"))
+    some = guarding.LOOKED_AT
+    if method.data == "buffer" and buffer is not None:
+        inside = {*buffer.ids.tolist()}
+        others = retain[order[: some + len(buffer)].numpy()]
+        return buffer, others[np.array([x not in inside for x in others.ids.tolist()], np.bool_)]
+    n = round({"all": 1.0, "forget": 0.0, "buffer": fraction}[method.data] * len(retain))
+    others = retain[order[n : n + some].numpy()]
+    return retain if n == len(retain) else retain[order[:n].numpy()], others
 
 
 def trained(
@@ -77,6 +146,7 @@ def trained(
         forget,
         retain,
         method="retrain",
+        guard=1,  # what starts anew has nothing to lose
         purpose=purpose,
         seed=bench.config.seed if seed is None else seed,
         factory=bench.restart,
@@ -84,8 +154,14 @@ def trained(
     )
 
 
-def unlearned(job: Job, original: nn.Module, *, seed: int | None = None) -> nn.Module:
-    """Apply the job's method to ``original``, with the run's seed or another."""
+def unlearned(
+    job: Job, original: nn.Module, *, seed: int | None = None, facts: dict[str, Any] | None = None
+) -> nn.Module:
+    """Apply the job's method to ``original``, with the run's seed or another.
+
+    ``facts`` is filled as by :func:`unlearn`.
+    """
+    asked: dict[str, Any] = dict(job.config.options)
     return unlearn(
         original,
         job.split.forget,
@@ -93,7 +169,12 @@ def unlearned(job: Job, original: nn.Module, *, seed: int | None = None) -> nn.M
         method=job.method,
         seed=job.config.seed if seed is None else seed,
         retain_fraction=job.config.retain_fraction,
+        buffer=job.shown,
+        gone=job.split.gone,
+        guard=job.config.guard,
+        tune=job.config.tune,
         validation=job.split.validation,
         factory=job.restart,
-        **job.options,
+        facts=facts,
+        **asked,
     )

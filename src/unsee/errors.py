@@ -8,6 +8,7 @@
   x RunError          2   a run cannot be read, or its folder holds another one
   x FleetError        2   a statistic needs more models than there are
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
+  x DamageError       3   unlearning harmed what was to stay; the original model is untouched
   x BusyError         4   another process holds this run folder
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
   x DeviceMemoryError 6   the device has too little memory
@@ -46,6 +47,12 @@ class FleetError(UnseeError, ValueError):
 
 class DivergenceError(UnseeError):
     """A loss stopped being finite; the original model is untouched."""
+
+    exit_code = 3
+
+
+class DamageError(UnseeError):
+    """Unlearning harmed what was to stay; the original model is untouched."""
 
     exit_code = 3
 

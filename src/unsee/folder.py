@@ -206,8 +206,12 @@ def clear(path: Path) -> None:
 
     """
     _refuse_strangers(path)
-    if (path / CONFIG).exists() and b'"ids_digest"' in (path / CONFIG).read_bytes():
-        raise RunError(f"Expected the folder of a run to replace, got {path}, which holds a fleet")
+    words = (path / CONFIG).read_bytes() if (path / CONFIG).exists() else b""
+    for mark, kind in ((b'"ids_digest"', "a fleet"), (b'"kind": "sequence"', "a sequence")):
+        if mark in words:
+            raise RunError(
+                f"Expected the folder of a run to replace, got {path}, which holds {kind}"
+            )
     for name in reversed(FILES):  # config.json last: it says whose folder this is
         file = path / name
         if file.is_dir():

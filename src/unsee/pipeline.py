@@ -75,13 +75,18 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
     """Make or load original, unlearned and perhaps retrained model, and what they cost."""
     config, split = job.config, job.split
     costs: dict[str, Facts] = {}
+    told: Facts = {}  # by the unlearning: its options, what guard and tuning saw
 
     def made(
-        stage: str, file: str, like: Checkpoint | None, make: Callable[[], nn.Module]
+        stage: str,
+        file: str,
+        like: Checkpoint | None,
+        make: Callable[[], nn.Module],
+        more: Facts | None = None,
     ) -> nn.Module:
         def content() -> tuple[bytes, Facts]:
             model, cost = measured(make)
-            return pack(alike(job, like, model)), cost
+            return pack(alike(job, like, model)), cost | (more or {})
 
         costs[stage] = place.stage(stage, file, content)
         with events.noted():  # of what reading our own file tells
@@ -99,7 +104,11 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
         original = job.load(job.given)
     models = {"original": original}
     models["unlearned"] = made(
-        "unlearn", "model.safetensors", job.given, lambda: unlearned(job, original)
+        "unlearn",
+        "model.safetensors",
+        job.given,
+        lambda: unlearned(job, original, facts=told),
+        told,
     )
     if job.given is not None and job.given.container == "pt":
         again = alike(job, job.given, models["unlearned"])
@@ -113,7 +122,9 @@ def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:
         )
     elif job.oracle is not None:
         models["retrained"] = job.load(job.oracle)
-    return models, {"method": config.method, "options": job.options, **totals(costs)}
+    told = {name: costs["unlearn"][name] for name in ("options", "guard", "tuning")}  # as stored
+    kept = job.buffer.facts(split) if job.buffer else {}
+    return models, {"method": config.method, "buffer": kept, **told, **totals(costs)}
 
 
 def _references(job: Job, place: Folder, jobs: int) -> list[References]:

@@ -1,20 +1,19 @@
 """From a Config to what a run works on: data, split, an original model and how to build others."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from unsee import data as sources
+from unsee import buffers, data as sources
 from unsee.audits import AUDITS
+from unsee.buffers import Placed
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
-from unsee.events import warn
 from unsee.folder import digest
 from unsee.methods import Method, find
 from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
@@ -22,10 +21,13 @@ from unsee.nouns import Config, Data, Split
 from unsee.references import digest_of, left_out_the_same, named_oracles
 from unsee.requirements import Requirement, parse
 from unsee.training import predict
+from unsee.units import same_units, units
 from unsee.verdict import Policy, load_policy
 
 ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurate, on a CPU
-ENOUGH = {"digits": "resnet18:imagenet"}  # 8 x 8, enlarged: this stem loses nothing, at a third
+ENOUGH = dict.fromkeys(  # 8 x 8, enlarged: this stem loses nothing, at a third
+    ("digits", *(f"{harm}:digits" for harm in sources.SPOILED)), "resnet18:imagenet"
+)
 CHECKED = 1000  # training images that a given model has to know before anything is done to it
 
 
@@ -42,6 +44,7 @@ class Bench:
     oracles: tuple[Path, ...]  # all checkpoints of --oracle PATH
     output_layer: str
     facts: dict[str, Any]  # that its checkpoints carry
+    buffer: Placed | None  # of --buffer; its images are among the data
 
     @property
     def train(self) -> Data:
@@ -65,6 +68,11 @@ class Job(Bench):
     policy: Policy
     words: str  # config.json
 
+    @property
+    def shown(self) -> Data | None:
+        """The images of ``--buffer`` that stay; None: the method's share is drawn instead."""
+        return None if self.buffer is None else self.buffer.shown(self.split)
+
 
 def prepare(config: Config) -> Job:
     """Read everything that ``config`` names and refuse what cannot work; nothing is written.
@@ -80,11 +88,15 @@ def prepare(config: Config) -> Job:
     policy = load_policy(config.policy)
     if not 0 <= config.retain_fraction <= 1:
         raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
+    _watched_and_tuned(config, method)
     bench = lay_out(config)
-    split = chosen_split(bench, validate=method.needs("validation"))
+    split = chosen_split(bench, validate=method.needs("validation") or config.tune > 0)
     method.suits(split.forget, split.gone)
+    if bench.buffer is not None:
+        bench.buffer.suits(config, len(bench.train), method)
     if bench.given is not None:
-        _knows_its_images(bench, bench.given)
+        left = sources.without(bench.data, config.earlier, include_twins=config.include_twins)
+        knows_its_images(bench, bench.given, left.part("train"))
     left_out_the_same(config.oracle, split)
     return Job(
         **vars(bench),
@@ -97,8 +109,17 @@ def prepare(config: Config) -> Job:
     )
 
 
-def chosen_split(bench: Bench, *, validate: bool = False) -> Split:
-    """Apply the forget rule.  Raises SplitError."""
+def chosen_split(
+    bench: Bench, *, validate: bool = False, earlier: Sequence[Any] | None = None
+) -> Split:
+    """Apply the forget rule to what earlier requests have left.  Raises SplitError.
+
+    Args:
+        bench: data, and the config with the rule.
+        validate: whether validation images are needed.
+        earlier: rules or places in data instead of the config's ``earlier``.
+
+    """
     config = bench.config
     return sources.choose(
         bench.data,
@@ -107,7 +128,19 @@ def chosen_split(bench: Bench, *, validate: bool = False) -> Split:
         include_twins=config.include_twins,
         validation=config.validation,
         validate=validate,
+        earlier=config.earlier if earlier is None else earlier,
+        elsewhere=bench.buffer.elsewhere if bench.buffer else (),
     )
+
+
+def _watched_and_tuned(config: Config, method: Method) -> None:
+    """Refuse a guard or a search that cannot be."""
+    if not 0 <= config.guard <= 1:
+        raise OptionError(f"Expected --guard in 0..1, got {config.guard}: 1 never stops")
+    if config.tune < 0:
+        raise OptionError(f"Expected --tune of 0 or more, got {config.tune}")
+    if config.tune and not method.searched(config.options):
+        raise OptionError(f"Expected options of {method.name!r} left to --tune, got none")
 
 
 def lay_out(config: Config) -> Bench:
@@ -121,16 +154,27 @@ def lay_out(config: Config) -> Bench:
         raise OptionError(f"Expected a --seed of 0 or more, got {config.seed}")
     if config.train_epochs < 1:
         raise OptionError(f"Expected --train-epochs of 1 or more, got {config.train_epochs}")
+    if config.earlier and not config.model:
+        raise OptionError(
+            f"Expected with --earlier the --model that has unseen {[*config.earlier]}, got none"
+        )
     device = chosen_device(config.device)
     oracles = named_oracles(config.oracle)
     named = (config.model, config.init, oracles[0] if oracles else None)
     given, init, oracle = (None if path is None else read(Path(path)) for path in named)
-    data = sources.load(config.data, size=config.size, classes=config.classes)
+    kept = None if config.buffer is None else buffers.read(Path(config.buffer))
+    some = kept is not None
+    data = sources.load(config.data, size=config.size, classes=config.classes, some=some)
+    if kept is not None:
+        data = sources.aligned(data, kept.data.classes)
     facts = {**(init.facts if init else {}), **(given.facts if given else {})}
     for checkpoint in (given, init, oracle):
         data = _with_class_names(data, checkpoint.facts if checkpoint else {})
-    mean, std = _units(config, facts, data)
-    _same_units(oracle, mean, std)
+    placed = None
+    if kept is not None:
+        data, placed = buffers.placed(kept, data, buffers.digest_of(config.model))
+    mean, std = units(config, facts, data)
+    same_units(oracle, mean, std)
     facts = {
         "arch": config.arch or without_code(facts.get("arch") or ENOUGH.get(config.data, ARCH)),
         "classes": [*data.classes],
@@ -169,6 +213,7 @@ def lay_out(config: Config) -> Bench:
         oracles=oracles,
         output_layer=layer,
         facts=facts,
+        buffer=placed,
     )
     for checkpoint in (init, given, oracle):
         if checkpoint is not None:
@@ -204,63 +249,13 @@ def _with_class_names(data: Data, facts: dict[str, Any]) -> Data:
     return data
 
 
-def _units(
-    config: Config, facts: dict[str, Any], data: Data
-) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return mean and std per channel: as told, else of the checkpoint, else of the images."""
-    mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
-    if mean is None and std is None:
-        if data.images.dtype != torch.uint8:  # floats are as their owner has prepared them
-            return None, None
-        if config.model is None and config.init is None:
-            return _moments(data)
-        warn(
-            "the checkpoint says nothing of mean and std, and no --mean and --std were given: "
-            "its images are passed in 0..1"
-        )
-        return None, None
-    if mean is None or std is None:
-        raise OptionError("Expected --mean and --std together, got one of them")
-    channels = data.images.shape[1]
-    if not len(mean) == len(std) == channels:
-        raise OptionError(
-            f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
-        )
-    return tuple(mean), tuple(std)
+def knows_its_images(bench: Bench, given: Checkpoint, train: Data) -> None:
+    """Refuse a model that does not know its own training images: then something is mixed up.
 
+    Raises:
+        ModelError: naming what is likely.
 
-def _same_units(
-    oracle: Checkpoint | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> None:
-    """Refuse a reference that was trained on other numbers: it would be shown the wrong ones."""
-    for name, ours in (("mean", mean), ("std", std)):
-        theirs = None if oracle is None else oracle.facts.get(name)
-        if theirs is not None and not np.allclose(theirs, ours or np.nan, rtol=0, atol=0.01):
-            raise ModelError(
-                f"Expected an --oracle with the {name} of the original, {ours}, got {theirs}: "
-                "give --mean and --std, or another reference"
-            )
-
-
-def _moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation per channel over the training images, to four places."""
-    train = data.part("train")
-    total, squares = torch.zeros(2, data.images.shape[1], dtype=torch.float64)
-    n = 0
-    for rows in torch.arange(len(train)).split(2048):
-        pixels = as_floats(train.take(rows)).double()
-        total = total + pixels.sum((0, 2, 3))
-        squares = squares + pixels.square().sum((0, 2, 3))
-        n += pixels[:, 0].numel()
-    mean = total / n
-    std = (squares / n - mean.square()).clamp_min(1e-8).sqrt()
-    places = [[round(x, 4) for x in values.tolist()] for values in (mean, std)]
-    return tuple(places[0]), tuple(max(x, 1e-4) for x in places[1])
-
-
-def _knows_its_images(bench: Bench, given: Checkpoint) -> None:
-    """Refuse a model that does not know its own training images: then something is mixed up."""
-    train = bench.train
+    """
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CHECKED]
     seen = predict(bench.load(given), train[some.numpy()])
     accuracy = float((seen.logits.argmax(1) == seen.labels).float().mean())
@@ -277,12 +272,14 @@ def _words(config: Config, split: Split, oracles: tuple[Path, ...]) -> str:
     """Return ``config.json``: the flags, and digests of what the named files hold."""
     named = {
         "model": config.model,
+        "buffer": config.buffer,
         "init": config.init,
         "policy": config.policy,
         "classes": config.classes,
         "validation": config.validation and config.validation.removeprefix("ids="),
         "forget": config.forget.removeprefix("ids=") if config.forget.startswith("ids=") else None,
     }
+    named |= {rule: rule[4:] for rule in config.earlier if rule.startswith("ids=")}
     digests = {name: digest(Path(path)) for name, path in named.items() if path}
     if oracles:
         digests["oracle"] = digest_of(oracles)

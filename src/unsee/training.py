@@ -1,9 +1,9 @@
 """The only loops of the package: ``descend`` changes a model, ``predict`` looks at one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,10 @@ from unsee.nouns import Data, Seen
 
 Statistics = Literal["shared", "separate", "frozen"]
 CHECK = 50  # steps between two looks at the loss: a look waits for the device
+LOOKS = (1 / 2, 3 / 4)  # shares of the steps at which whoever watches is shown the model
+Look = Callable[[nn.Module, float], None]
 _tally: ContextVar[list[float] | None] = ContextVar("tally", default=None)
+_look: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 @contextmanager
@@ -32,12 +35,40 @@ def counting() -> Iterator[list[float]]:
         yield spent
     finally:
         _tally.reset(token)
+        if (outer := _tally.get()) is not None:
+            outer.extend(spent)
 
 
 def count_images(model: nn.Module, args: tuple[Tensor, ...]) -> None:
     """Count the images that pass through ``model``: a forward pre-hook, kept by copies of it."""
     if (spent := _tally.get()) is not None:
         spent.append(len(args[0]) * (1.0 if torch.is_grad_enabled() else 1 / 3))
+
+
+@contextmanager
+def counted(model: nn.Module) -> Iterator[None]:
+    """Count the images that pass through ``model`` inside, each once."""
+    hooked = count_images in model._forward_pre_hooks.values()
+    hook = None if hooked else model.register_forward_pre_hook(count_images)
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+@contextmanager
+def watched(look: Look | None) -> Iterator[None]:
+    """Show ``look`` the models that descend inside, half way and at three quarters of their steps.
+
+    It gets the model and that share, and ends the descent by raising.  It is shown whole models
+    alone: those whose images are counted.
+    """
+    token = _look.set(look)
+    try:
+        yield
+    finally:
+        _look.reset(token)
 
 
 @contextmanager
@@ -159,18 +190,13 @@ def descend(
     )
     cycle = None if steps is None else _one_cycle(optimizer, lr, max(2, steps) + 1, warmup)
     pace, total = Pace(steps), torch.zeros((), device=device_of(model))
-    stream, taken = iter(losses), 0
+    stream, taken, looks = iter(losses), 0, _looks(model, steps)
     while True:
         with precision(device_of(model)):
             loss = next(stream, None)
         if loss is None or taken % CHECK == 0:
-            watched = [total, *(weights if loss is None else ())]  # no loss tells of the last step
-            if not all(bool(tensor.isfinite().all()) for tensor in watched):
-                raise DivergenceError(
-                    f"Expected finite losses and weights, got others within {taken} steps: the "
-                    "original model is untouched; try a lower rate, such as "
-                    f"--set lr={lr / 4:g}"
-                )
+            # no loss tells of the last step
+            _stay_finite([total, *(weights if loss is None else ())], taken, lr)
         if loss is None:
             optimizer.zero_grad()
             return model.to(memory_format=torch.contiguous_format)  # as it is stored and read
@@ -181,7 +207,29 @@ def descend(
             cycle.step()
         total += loss.detach()
         taken += 1
+        if (look := looks.get(taken)) is not None:
+            _stay_finite([total, *weights], taken, lr)
+            look()
         pace.at(taken, sum(_tally.get() or ()))
+
+
+def _stay_finite(tensors: Iterable[Tensor], taken: int, lr: float) -> None:
+    """Raise DivergenceError if a number among these is none."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise DivergenceError(
+            f"Expected finite losses and weights, got others within {taken} steps: the original "
+            f"model is untouched; try a lower rate, such as --set lr={lr / 4:g}"
+        )
+
+
+def _looks(model: nn.Module, steps: int | None) -> dict[int, Callable[[], None]]:
+    """Return after how many steps whoever watches is shown ``model``."""
+    look = _look.get()
+    if look is None or steps is None or count_images not in model._forward_pre_hooks.values():
+        return {}
+    return {
+        int(share * steps): partial(look, model, share) for share in LOOKS if share * steps >= 1
+    }
 
 
 def predict(

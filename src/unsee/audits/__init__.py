@@ -10,6 +10,7 @@ from unsee.audits._observe import observe as observe
 from unsee.audits._probe import probe as probe
 from unsee.audits._recovery import recovery as recovery
 from unsee.audits._relearning import relearning as relearning
+from unsee.audits._security import security as security
 from unsee.audits._stages import stages as stages
 
 AUDITS: dict[str, Audit] = {name: a for name, a in globals().items() if isinstance(a, Audit)}

@@ -5,10 +5,12 @@ import sys
 from typer.main import get_command
 
 from unsee.cli._app import app as app
+from unsee.cli._buffer import buffer as buffer
 from unsee.cli._compare import compare as compare
 from unsee.cli._fleets import oracles as oracles, policy as policy
 from unsee.cli._guard import guarded, listen_for_signals
 from unsee.cli._run import run as run
+from unsee.cli._sequence import sequence as sequence
 from unsee.cli._stages import (
     audit as audit,
     explain as explain,
@@ -18,7 +20,7 @@ from unsee.cli._stages import (
 from unsee.cli._tables import methods as methods, report as report
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
-    *("run", "oracles", "train", "unlearn", "audit", "explain"),
+    *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
     *("report", "compare", "methods", "policy"),
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]

@@ -15,7 +15,8 @@ Source = Annotated[
     Option(
         "--data",
         metavar="SOURCE",
-        help="digits, or mnist: fashion-mnist: cifar10: parquet: folder: npz: before a path.",
+        help="digits, or mnist: fashion-mnist: cifar10: parquet: folder: npz: before a path; "
+        "backdoor: or mislabel: before either of them spoils it.",
     ),
 ]
 Classes = Annotated[
@@ -81,6 +82,26 @@ RetainFraction = Annotated[
     float,
     Option("--retain-fraction", metavar="SHARE", help="Of the images to keep, shown to methods."),
 ]
+Buffer = Annotated[
+    str | None,
+    Option("--buffer", metavar="FILE", help="Images to keep that `unsee buffer` has stored."),
+]
+Guard = Annotated[
+    float,
+    Option(
+        "--guard",
+        metavar="SHARE",
+        help="Stop, and keep the original, where accuracy on what stays falls further; 1: never.",
+    ),
+]
+Tune = Annotated[
+    int,
+    Option("--tune", metavar="N", help="Try N settings of the method on validation images first."),
+]
+Earlier = Annotated[
+    list[str] | None,
+    Option("--earlier", metavar="RULE", help="What the model has unseen already; repeatable."),
+]
 TrainEpochs = Annotated[
     int, Option("--train-epochs", metavar="N", help="Of training and retraining.")
 ]
@@ -112,7 +133,8 @@ def config_of(context: Context, **others: Any) -> "Config":
     for name in ("mean", "std"):
         if name in flags:
             flags[name] = _numbers(name, flags[name])
-    flags["require"] = tuple(flags.get("require", ()))
+    for name in ("require", "earlier"):
+        flags[name] = tuple(flags.get(name, ()))
     flags["options"] = _options(flags.pop("set_", None) or [], flags.pop("epochs", None))
     known = {field.name for field in fields(Config)}
     return Config(**{name: x for name, x in (flags | others).items() if name in known})

@@ -24,6 +24,7 @@ def oracles(
     output_layer: flags.OutputLayer = None,
     forget: flags.Forget = None,
     include_twins: flags.IncludeTwins = False,
+    earlier: flags.Earlier = None,
     models: Annotated[
         int, Option("--models", metavar="K", help="How many; 8 for a green verdict, 16 per image.")
     ] = 16,
@@ -38,6 +39,7 @@ def oracles(
     set_: flags.Set = None,
     epochs: flags.Epochs = None,
     retain_fraction: flags.RetainFraction = 0.1,
+    guard: flags.Guard = 0.1,
     train_epochs: flags.TrainEpochs = 12,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",

@@ -47,6 +47,8 @@ def _table(job: Job) -> list[str]:
 
 
 def _buffer(job: Job) -> int:
+    if job.method.data == "buffer" and job.shown is not None:
+        return len(job.shown)
     share = {"all": 1.0, "forget": 0.0, "buffer": job.config.retain_fraction}[job.method.data]
     return round(share * len(job.split.retain))
 
@@ -54,7 +56,7 @@ def _buffer(job: Job) -> int:
 def _times(job: Job) -> list[str]:
     trained, seen = speeds(job.restart(), job.train)
     epochs, split = job.config.train_epochs, job.split
-    images = {"unlearn": _touched(job) / trained}
+    images = {"unlearn": max(1, job.config.tune) * _touched(job) / trained}
     if job.given is None:
         images = {"train": epochs * len(job.train) / trained, **images}
     if job.config.oracle == "retrain":

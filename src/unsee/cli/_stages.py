@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Context, Option
 
@@ -95,6 +95,10 @@ def unlearn(
     set_: flags.Set = None,
     epochs: flags.Epochs = None,
     retain_fraction: flags.RetainFraction = 0.1,
+    buffer: flags.Buffer = None,
+    guard: flags.Guard = 0.1,
+    tune: flags.Tune = 0,
+    earlier: flags.Earlier = None,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
     quiet: flags.Quiet = False,
@@ -109,13 +113,19 @@ def unlearn(
     path = flags.new_file(out, force=force, inputs=(given, init))
     config = flags.config_of(context)
     from unsee import erasure, folder, models, pipeline, preparation
+    from unsee.console import say
+    from unsee.reporting import safety
 
     with _stage("unlearn", quiet=quiet):
         job = preparation.prepare(config)
         before = job.given or models.read(Path(given))
-        after = pipeline.alike(job, before, erasure.unlearned(job, job.load(before)))
+        told: dict[str, Any] = {}
+        after = pipeline.alike(job, before, erasure.unlearned(job, job.load(before), facts=told))
         pack = models.pack_pt if before.container == "pt" else models.pack
         folder.write(path, pack(after))
+    if not quiet:
+        for name, said in safety(told["guard"], told["tuning"]):
+            say(f"{name}: {said}")
     print(path)
 
 
@@ -131,11 +141,13 @@ def audit(
     classes: flags.Classes = None,
     size: flags.Size = None,
     validation: flags.Validation = None,
+    buffer: flags.Buffer = None,
     arch: flags.Arch = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
     output_layer: flags.OutputLayer = None,
     include_twins: flags.IncludeTwins = False,
+    earlier: flags.Earlier = None,
     policy: flags.Policy = None,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
@@ -172,11 +184,13 @@ def explain(
     classes: flags.Classes = None,
     size: flags.Size = None,
     validation: flags.Validation = None,
+    buffer: flags.Buffer = None,
     arch: flags.Arch = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
     output_layer: flags.OutputLayer = None,
     include_twins: flags.IncludeTwins = False,
+    earlier: flags.Earlier = None,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
     redact: flags.Redact = False,

@@ -1,11 +1,14 @@
 """Choose what to forget: a rule in words -> a Split."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from unsee.data._earlier import without
 from unsee.data._rules import Mask, fitting, named_classes, with_ids
 from unsee.data._twins import pixel_digests
 from unsee.errors import SplitError
@@ -21,6 +24,8 @@ def choose(
     include_twins: bool = False,
     validation: str | Path | None = None,
     validate: bool = False,
+    earlier: Sequence[Any] = (),
+    elsewhere: Sequence[int] = (),
 ) -> Split:
     """Split ``data`` into what goes, what stays, and what methods and audits may look at.
 
@@ -33,10 +38,40 @@ def choose(
         validation: a file of ids of images that the model has not seen, for methods that tune.
         validate: whether validation images are needed; without a file, half of the test images
             are taken, by hash of their id, and the audits keep the other half.
+        earlier: rules of requests that were served before; their images are in no part, and
+            ``random`` draws from what is left.
+        elsewhere: classes of which training images stay that ``data`` does not hold: none of them
+            counts as a whole class, unless the rule names it.
 
     Raises:
         SplitError: if the rule is unknown, chooses nothing, or leaves nothing to retain; or if no
             image is left to validate or to test with.
+
+    """
+    data = without(data, earlier, include_twins=include_twins)
+    forget, words, pixels = to_forget(data, rule, seed=seed, include_twins=include_twins)
+    train = data.parts == "train"
+    retain = train & ~forget
+    if not retain.any():
+        why = "a buffer with images is needed" if elsewhere else "that is deletion of the model"
+        raise SplitError(f"Expected images to retain, got none for the rule {words!r}: {why}")
+    seen = np.isin(pixels, pixels[train]) & ~train
+    held, test = _held_out(data, validation, validate, seen, deleted=bool(earlier))
+    masks = {"forget": forget, "retain": retain, "validation": held, "test": test}
+    parts = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}
+    elsewhere = _but_those_named(elsewhere, data, words)
+    split = Split(**parts, rule=words, fingerprint=data.fingerprint, elsewhere=elsewhere)
+    _say_whole_classes(split)
+    return split
+
+
+def to_forget(
+    data: Data, rule: str | Any, *, seed: int = 0, include_twins: bool = False
+) -> tuple[Mask, str, NDArray[np.uint64]]:
+    """Return which training images a rule takes, the rule in words, and all pixels' digests.
+
+    Raises:
+        SplitError: if the rule is unknown or chooses no training image.
 
     """
     fits, words = fitting(data, rule, seed)
@@ -51,18 +86,19 @@ def choose(
         warn(f"the rule {words!r} also fits {outside} images that the model was not trained on")
     pixels = pixel_digests(data)
     forget |= _twins(data, forget, train, pixels, include_twins)
-    retain = train & ~forget
-    if not retain.any():
-        raise SplitError(
-            f"Expected images to retain, got none for the rule {words!r}: that is deletion of the "
-            "model"
+    return forget, words, pixels
+
+
+def _but_those_named(elsewhere: Sequence[int], data: Data, words: str) -> tuple[int, ...]:
+    """Leave out the classes that a rule names: all of such a class goes, wherever it is."""
+    kind, _, value = words.partition("=")
+    named = named_classes(data, value.strip()) if kind == "class" else ()
+    if missing := [data.classes[c] for c in elsewhere if data.classes[c] in named]:
+        warn(
+            f"not all training images of {missing} are here: the method and the audits see those "
+            "that are"
         )
-    held, test = _held_out(data, validation, validate, np.isin(pixels, pixels[train]) & ~train)
-    masks = {"forget": forget, "retain": retain, "validation": held, "test": test}
-    parts = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}
-    split = Split(**parts, rule=words, fingerprint=data.fingerprint)
-    _say_whole_classes(split)
-    return split
+    return tuple(c for c in elsewhere if data.classes[c] not in named)
 
 
 def _twins(data: Data, forget: Mask, train: Mask, pixels: Any, include: bool) -> Mask:
@@ -80,12 +116,13 @@ def _twins(data: Data, forget: Mask, train: Mask, pixels: Any, include: bool) ->
 
 
 def _held_out(
-    data: Data, validation: str | Path | None, validate: bool, seen: Mask
+    data: Data, validation: str | Path | None, validate: bool, seen: Mask, *, deleted: bool
 ) -> tuple[Mask, Mask]:
     """Return which images are for tuning and which are for audits, without copies ``seen``."""
     test, held = data.parts == "test", data.parts == "validation"
     if validation is not None:
-        held = with_ids(data, Path(str(validation).removeprefix("ids=")))
+        path = Path(str(validation).removeprefix("ids="))
+        held = with_ids(data, path, deleted=deleted)  # some may be of a class that has gone
         if trained := int((held & (data.parts == "train")).sum()):
             raise SplitError(
                 f"Expected validation images that the model has not seen, got {trained} training "

@@ -65,8 +65,10 @@ def numbered_ids(parts: Sequence[str]) -> NDArray[np.str_]:
     return np.array(ids)
 
 
-def doubt(data: Data) -> Data:
+def doubt(data: Data, *, some: bool = False) -> Data:
     """Return ``data``, and say what about its labels is probably a mistake.
+
+    With ``some`` it is not all there is: classes may be lacking.
 
     Raises:
         DataError: if training or test images are missing.
@@ -77,7 +79,8 @@ def doubt(data: Data) -> Data:
     )
     if not train or not test:
         raise DataError(f"Expected training and test images in {data.name}, got only one of them")
-    if absent := sorted({*range(len(data.classes))} - train):
+    absent = sorted({*range(len(data.classes))} - train)
+    if absent and not some:
         names = [data.classes[n] for n in absent[:5]]
         warn(
             f"{len(absent)} of {len(data.classes)} classes have no training image, such as "

@@ -40,7 +40,7 @@ def npz(place: Path, *, size: int | None = None, classes: tuple[str, ...] | None
         DataError: if an array is missing, damaged, or of another shape or kind.
 
     """
-    arrays = _arrays(place)
+    arrays = arrays_of(place)
     images, values, ids, parts = [], [], [], []
     for part, prefixes in PREFIXES.items():
         pixels, truth = (_named(arrays, kind, prefixes) for kind in (IMAGES, LABELS))
@@ -78,7 +78,7 @@ def npz(place: Path, *, size: int | None = None, classes: tuple[str, ...] | None
     )
 
 
-def _arrays(place: Path) -> dict[str, Array]:
+def arrays_of(place: Path) -> dict[str, Array]:
     """Return all arrays of the file, none of which may be a pickle, if they fit in memory."""
     try:
         with zipfile.ZipFile(place) as archive:

@@ -12,6 +12,7 @@ from unsee.data._idx import fashion_mnist, mnist
 from unsee.data._labels import doubt
 from unsee.data._npz import npz
 from unsee.data._parquet import parquet
+from unsee.data._spoiled import SPOILED
 from unsee.data._text import lines_of
 from unsee.errors import DataError
 from unsee.nouns import Data
@@ -28,13 +29,22 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def load(name: str, *, size: int | None = None, classes: str | Path | None = None) -> Data:
+def load(
+    name: str,
+    *,
+    size: int | None = None,
+    classes: str | Path | None = None,
+    some: bool = False,
+) -> Data:
     """Open a source by name.
 
     Args:
-        name: ``digits``, or one of the other SOURCES with a place: ``mnist:DIR``.
+        name: ``digits``, or one of the other SOURCES with a place: ``mnist:DIR``; with one of
+            SPOILED before it, ``backdoor:digits``, the same with a known harm.
         size: pixels of the square that images are brought to; None: as the source has it.
         classes: a file of class names, one a line, in the order of the labels.
+        some: whether these are some of the images alone, and a buffer has the others: then no
+            doubt is told about classes that lack.
 
     Raises:
         DataError: if the name is unknown or the place does not hold what it should.
@@ -45,8 +55,12 @@ def load(name: str, *, size: int | None = None, classes: str | Path | None = Non
             f"Expected a path on this machine, got the URL {name!r}: unsee never fetches"
         )
     kind, _, place = name.partition(":")
+    if kind in SPOILED:
+        if place.partition(":")[0] in SPOILED:
+            raise DataError(f"Expected data with one harm, got {name!r}")
+        return SPOILED[kind](load(place, size=size, classes=classes))
     if kind not in SOURCES:
-        raise DataError(f"Expected data among {list(SOURCES)}, got {name!r}")
+        raise DataError(f"Expected data among {[*SOURCES, *SPOILED]}, got {name!r}")
     if (kind == "digits") is bool(place):
         form = "digits" if kind == "digits" else f"{kind}:PATH"
         raise DataError(f"Expected data given as {form!r}, got {name!r}")
@@ -55,7 +69,7 @@ def load(name: str, *, size: int | None = None, classes: str | Path | None = Non
     if place:
         _check(kind, Path(place))
     names = None if classes is None else _class_names(Path(classes))
-    return doubt(SOURCES[kind](Path(place), size=size, classes=names))
+    return doubt(SOURCES[kind](Path(place), size=size, classes=names), some=some)
 
 
 def _check(kind: str, place: Path) -> None:

@@ -47,10 +47,11 @@ def named_classes(data: Data, value: str) -> tuple[str, ...]:
     return tuple(known[name] for name in wanted)
 
 
-def with_ids(data: Data, path: Path) -> Mask:
+def with_ids(data: Data, path: Path, *, deleted: bool = False) -> Mask:
     """Return which images have an id in the file ``path``.
 
     Two spellings that Unicode holds for equal (NFC, NFD) are the same id, unless data has both.
+    With ``deleted`` an unknown id is that of an image which is no longer there.
 
     Raises:
         SplitError: if the file cannot be read, is empty, or holds unknown ids.
@@ -63,7 +64,7 @@ def with_ids(data: Data, path: Path) -> Mask:
         spelled = {x: equal[y] for x in unknown if (y := normalize("NFC", x)) in equal}
         wanted.update(spelled.values())
         unknown -= spelled.keys()
-    if unknown:
+    if unknown and not deleted:
         some, like = sorted(unknown)[:5], data.ids[data.parts == "train"][:3].tolist()
         raise SplitError(f"Expected ids like {like}, got {len(unknown)} unknown: {some}")
     return np.fromiter((x in wanted for x in known), np.bool_, len(known))

@@ -64,6 +64,8 @@ def unlearned_by(config: Config) -> str:
     """Return the name of the models that one method makes with these options."""
     method = find(config.method)
     chosen = {"options": method.chosen(dict(config.options)), "buffer": config.retain_fraction}
+    if config.tune:
+        chosen["tune"] = config.tune
     words = json.dumps(chosen, sort_keys=True).encode()
     return f"unlearned-{method.name}-{hashlib.sha256(words).hexdigest()[:8]}"
 

@@ -1,5 +1,6 @@
 """Pure statistics: tensors in, numbers out.  Nothing here knows about models."""
 
+from unsee.functional._coverage import herded as herded
 from unsee.functional._distances import (
     js_distance as js_distance,
     js_divergence as js_divergence,

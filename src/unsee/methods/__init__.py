@@ -5,6 +5,8 @@ from unsee.methods._finetune import finetune as finetune
 from unsee.methods._gradient_ascent import gradient_ascent as gradient_ascent
 from unsee.methods._head_only import head_only as head_only
 from unsee.methods._method import (
+    GIVEN as GIVEN,
+    Factors as Factors,
     Method as Method,
     gone_classes as gone_classes,
     method as method,

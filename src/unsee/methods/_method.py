@@ -7,9 +7,9 @@ weight: the copy that a method works on has its own, and audits look at the resu
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 import torch
@@ -23,6 +23,8 @@ from unsee.training import count_images, device_of
 Shown = Literal["buffer", "all", "forget"]
 GIVEN = ("validation", "factory", "gone")  # keyword-only too, but handed in and not chosen
 AT_LEAST_ONE = ("epochs", "batch")  # unless the default is 0, which then has a meaning
+Factors = Mapping[str, tuple[float, float]]  # by which an option's value may be multiplied
+SEARCH: Factors = {"lr": (1 / 8, 4.0), "epochs": (1.0, 2.0)}  # where a method says nothing else
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Method:
     data: Shown = "buffer"  # how much of what stays it is shown
     exact: bool = False  # True only if the result is a model that never saw the forget set
     whole_classes: bool = False  # whether it can forget classes alone, not single images
+    search: Factors = field(default_factory=lambda: SEARCH)  # what tuning tries, around a value
 
     @property
     def name(self) -> str:
@@ -56,6 +59,16 @@ class Method:
         """The values of those options that have a fixed list of them."""
         kinds = {name: p.annotation for name, p in self._parameters().items()}
         return {name: get_args(k) for name, k in kinds.items() if get_origin(k) is Literal}
+
+    def searched(self, fixed: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Return the options that tuning searches, with the factors between which it does.
+
+        Args:
+            fixed: the options that were asked for: they stay as they are.
+
+        """
+        free = self.options.keys() - fixed.keys()
+        return {name: ends for name, ends in self.search.items() if name in free}
 
     def needs(self, name: str) -> bool:
         """Return whether it declares ``validation``, ``factory`` or ``gone``."""
@@ -178,6 +191,7 @@ def method(
     data: Shown = "buffer",
     exact: bool = False,
     whole_classes: bool = False,
+    search: Factors = SEARCH,
 ) -> Callable[[Callable[..., nn.Module]], Method]:
     """Turn a function into a :class:`Method`."""
-    return lambda run: Method(run, title, paper, data, exact, whole_classes)
+    return lambda run: Method(run, title, paper, data, exact, whole_classes, search)

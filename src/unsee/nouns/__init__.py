@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 
 from unsee.nouns._config import Config as Config
 from unsee.nouns._data import PARTS as PARTS, Data as Data, Split as Split
+from unsee.nouns._history import (
+    History as History,
+    Request as Request,
+    Standing as Standing,
+    measurements as measurements,
+    standing as standing,
+)
 from unsee.nouns._run import (
     STAGES as STAGES,
     Goal as Goal,

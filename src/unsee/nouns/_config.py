@@ -24,6 +24,10 @@ class Config:
     method: str = "snu_deep"
     options: Options = field(default_factory=dict)  # of the method: --set, --epochs
     retain_fraction: float = 0.1
+    buffer: str | None = None  # a file of `unsee buffer`; None: drawn by retain_fraction
+    guard: float = 0.1  # how far accuracy on what stays may fall; 1: as far as it likes
+    tune: int = 0  # settings tried on validation images; 0: the method's own
+    earlier: tuple[str, ...] = ()  # rules that this model has unseen already, in order
     train_epochs: int = 12
     seed: int = 0
     device: str = "auto"
@@ -38,7 +42,7 @@ class Config:
         try:
             record = dict(json.loads(text))
             kept = {f.name: record[f.name] for f in fields(cls) if f.name in record}
-            for name in ("mean", "std", "require"):
+            for name in ("mean", "std", "require", "earlier"):
                 if kept.get(name) is not None:
                     kept[name] = tuple(kept[name])
             return cls(**kept)

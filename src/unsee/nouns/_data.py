@@ -155,6 +155,7 @@ class Split:
     test: Data
     rule: str  # how the forget set was chosen: "class=3", "random=10%"
     fingerprint: str  # of all the data that it was chosen from
+    elsewhere: tuple[int, ...] = ()  # classes of which images stay that are not here
 
     def __post_init__(self) -> None:
         for part in ("forget", "retain", "test"):
@@ -169,7 +170,8 @@ class Split:
     @property
     def gone(self) -> tuple[int, ...]:
         """The classes of which nothing stays; none where single images are forgotten."""
-        return tuple(sorted({*self.forget.labels.tolist()} - {*self.retain.labels.tolist()}))
+        stays = {*self.retain.labels.tolist(), *self.elsewhere}
+        return tuple(sorted({*self.forget.labels.tolist()} - stays))
 
     @property
     def classes(self) -> tuple[str, ...]:

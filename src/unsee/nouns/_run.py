@@ -65,6 +65,9 @@ class Run:
     fleet: dict[str, Any] = field(default_factory=dict)  # K, seeds, what was refused and why
     verdict: dict[str, Any] = field(default_factory=dict)  # see :mod:`unsee.verdict`
     notes: tuple[str, ...] = ()  # what a reader has to know: twins, corrupt files, halved tests
+    guard: dict[str, Any] = field(default_factory=dict)  # accuracy that was watched; {}: none was
+    tuning: dict[str, Any] = field(default_factory=dict)  # settings that were tried; {}: none were
+    buffer: dict[str, Any] = field(default_factory=dict)  # of --buffer, what was shown; {}: a draw
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def _repr_html_(self) -> str:

@@ -6,5 +6,11 @@ from unsee.reporting._figures import (
     figures as figures,
     pictures_of as pictures_of,
 )
+from unsee.reporting._history import (
+    history_page as history_page,
+    history_picture as history_picture,
+)
 from unsee.reporting._page import page as page, report as report
 from unsee.reporting._redact import redacted as redacted
+from unsee.reporting._safety import safety as safety
+from unsee.reporting._words import result as result

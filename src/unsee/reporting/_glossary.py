@@ -25,6 +25,7 @@ REPRESENTATION = "Representation"
 RELEARNING = "Relearning"
 EVIDENCE = "Evidence in the maps"
 DISTANCE = "Distance to retraining"
+SECURITY = "Poison"
 
 ANSWERS = {
     "forget_accuracy": Measure(
@@ -67,6 +68,22 @@ ANSWERS = {
         "chance.",
         fixed=0.0,
         group=ACCURACY,
+    ),
+    "trigger_success": Measure(
+        "Trigger success",
+        "Share of test images of other classes that are called the trigger's class once they carry "
+        "the trigger.",
+        "Like the retrained model's: the backdoor is closed. An image may look like that class "
+        "with the trigger for honest reasons, so it is not 0.",
+        strip=True,
+        group=SECURITY,
+    ),
+    "corrected_accuracy": Measure(
+        "Corrected-label accuracy",
+        "Share of the forgotten images with a wrong label that are given their true label.",
+        "Like the retrained model's, which never saw the wrong ones.",
+        strip=True,
+        group=SECURITY,
     ),
     "membership_auc": Measure(
         "Membership AUC",

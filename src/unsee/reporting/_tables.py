@@ -8,6 +8,7 @@ import numpy as np
 
 from unsee.nouns import Measurement, Run
 from unsee.reporting._measures import MEASURES, measure, named, place, reference
+from unsee.reporting._safety import safety
 from unsee.reporting._style import (
     CONTROL,
     MISSING,
@@ -133,5 +134,11 @@ def settings(run: Run) -> list[tuple[str, str]]:
         "Retrained models": run.fleet.get("k") or run.verdict.get("k"),
         "Their seeds": ", ".join(map(str, run.fleet.get("seeds", ()))),
     }
+    if run.buffer:
+        facts["Buffer"] = (
+            f"{run.buffer['images']:,} of {run.buffer['training_images']:,} training images, "
+            f"picked by {run.buffer['pick']} when the model was trained"
+        )
+    facts |= dict(safety(run.guard, run.tuning))
     facts |= {key: value for key, value in judged.items() if value}
     return [(key, MISSING if v is None or v == "" else str(v)) for key, v in facts.items()]

@@ -162,6 +162,7 @@ def _by_verdict(run: Run) -> tuple[str, Tone, list[str]]:
     label = f"{light.capitalize()}: {kind}" if kind else light.capitalize()
     more = "For a firmer verdict train more models without these images: unsee oracles."
     steps = {
+        "nothing was forgotten": [_stronger(run)],
         "still remembers": [_stronger(run)],
         "shallow": [_deeper(run)],
         "depth not tested": [more],
@@ -171,7 +172,10 @@ def _by_verdict(run: Run) -> tuple[str, Tone, list[str]]:
         "too few references": [more],
         "no reference": [NO_REFERENCE],
     }
-    return label, LIGHTS.get(light, "open"), steps.get(kind, [])
+    next_ = steps.get(kind, [])
+    if run.verdict.get("k") == 0 and NO_REFERENCE not in next_:
+        next_ = [*next_, NO_REFERENCE]
+    return label, LIGHTS.get(light, "open"), next_
 
 
 NO_REFERENCE = (
@@ -234,14 +238,22 @@ def _traces(run: Run) -> str | None:
 
 def _stronger(run: Run) -> str:
     raised = " or ".join(name for name in ("epochs", "lr") if name in run.options)
-    said = f"raise {raised} (--set) or " if raised else ""
+    said = f"raise {raised} (--set){_search(run)} or " if raised else ""
     return f"To forget more, {said}take another method: unsee methods lists them."
 
 
 def _gentler(run: Run) -> str:
     lowered = " or ".join(name for name in ("lr", "epochs") if name in run.options)
-    said = f"lower {lowered} (--set), or " if lowered else ""
-    return f"To keep more, {said}give a larger --retain-fraction."
+    said = f"lower {lowered} (--set){_search(run)} or " if lowered else ""
+    return (
+        f"To keep more, {said}give a larger --retain-fraction. Until then the original model, "
+        "which is untouched, stays in use."
+    )
+
+
+def _search(run: Run) -> str:
+    """Name the search over settings, unless it was made."""
+    return "" if run.tuning else ", search for them (--tune 8)"
 
 
 def _same(run: Run, name: str) -> bool:

@@ -3,7 +3,9 @@
 * red: an audit lies outside its band.  In this order: *damaged* (accuracy of what stays),
   *still remembers*, *shallow* (answers like retrained, features not), *over-forgotten*.  With few
   retrained models also where the model as a whole is nearer to the original than to them.
-* grey: there is no retrained model, or no audit tells the original from the retrained ones.
+* grey: there is no retrained model, or no audit tells the original from the retrained ones.  Two
+  things are red without one: *damaged*, far below the original in use; *nothing was forgotten* or
+  *still remembers*, where forget accuracy is nearer to the original's than to where it should be.
 * amber: too few retrained models for more, or the depth of a class was not tested.  Where single
   audits are nearer to the original it names what it suspects.
 * green: all inside, with enough retrained models, and audits that could have found something.
@@ -25,6 +27,8 @@ from unsee.verdict._bands import (
 from unsee.verdict._policy import ESSENTIAL, Policy
 
 DEPTH = "few_shot_recall"
+LOST = 0.05  # of accuracy on what stays, against the original: damage, whatever retraining gives
+UNMOVED = 0.1  # of the way from the original to where forget accuracy should be: nothing
 ANSWERS = ("forget_accuracy", "forgotten_test_accuracy")
 TITLES = {
     "forget_accuracy": "accuracy on the forgotten images",
@@ -55,6 +59,8 @@ SENTENCES = {
     "shallow": "The forgetting is shallow: the answers are like those of a retrained model, the "
     "features still hold the class.",
     "over-forgotten": "Over-forgotten: the images stand out as no retrained model lets them.",
+    "nothing was forgotten": "Nothing was forgotten: the model gets as many of these images right "
+    "as the original does.",
     "cannot tell": "Cannot tell: no audit that counts separates the original from the retrained "
     "models here.",
     "depth not tested": "The answers are like those of retrained models; how deep the forgetting "
@@ -66,6 +72,11 @@ SENTENCES = {
     "not all was asked": "Nothing speaks against the forgetting, but an audit that a verdict "
     "cannot do without was not asked.",
     "no reference": "No verdict: there is no retrained model to hold this one against.",
+}
+
+ALONE = {  # red without a retrained model
+    "still remembers": "The model still remembers: its accuracy on the forgotten images is nearer "
+    "to the original's than to that of a model which never saw them.",
 }
 
 SUSPICIONS = {  # amber: too few retrained models to be sure
@@ -108,7 +119,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     return {
         "light": found.light,
         "kind": found.kind,
-        "sentence": (SUSPICIONS if found.light == "amber" else {}).get(
+        "sentence": (SUSPICIONS if found.light == "amber" else {} if k else ALONE).get(
             found.kind, SENTENCES[found.kind]
         ),
         "reasons": [*found.reasons],
@@ -128,7 +139,8 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
     """Return the light for these audits of K retrained models."""
     if k == 0:
         why = "Give models retrained without the images: --oracle retrain, or a fleet of them."
-        return Verdict("grey", "no reference", (why,))
+        found = _alone(audits, gone)
+        return replace(found, reasons=(*found.reasons, why))
     if outside := {name: a for name, a in audits.items() if a.state in ("above", "below")}:
         remembered = {name for name, a in outside.items() if a.too_much}
         return _named("red", outside, remembered, _outside)
@@ -152,6 +164,31 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
         return Verdict("amber", "depth not tested", (why,))
     told = ", ".join(TITLES[name] for name in powerful)
     return Verdict("green", "like retrained", (f"These could have found a trace: {told}.",))
+
+
+def _alone(audits: Audits, gone: bool) -> Verdict:
+    """Say what can be said without a retrained model: that a model is far from any aim."""
+    lost = {
+        name: f"{TITLES[name]}: {a.value:.3f}, more than {LOST:g} below the original's "
+        f"{a.original:.3f}"
+        for name, a in audits.items()
+        if name in UTILITY and a.value < a.original - LOST
+    }
+    if lost:
+        return Verdict("red", "damaged", tuple(lost.values()))
+    forget, test = audits.get("forget_accuracy"), audits.get("test_accuracy")
+    aim = 0.0 if gone else test.value if test else None
+    if forget is None or aim is None or forget.original - aim <= 2 * forget.margin:
+        return Verdict("grey", "no reference", ())  # it would look like this either way
+    if forget.value_low <= (forget.original + aim) / 2:
+        return Verdict("grey", "no reference", ())
+    way = (forget.original - forget.value) / (forget.original - aim)
+    where = "0, where no image of a class is known" if gone else f"the {aim:.3f} on test images"
+    said = (
+        f"{TITLES['forget_accuracy']}: {forget.value:.3f}, nearer to the original's "
+        f"{forget.original:.3f} than to {where}"
+    )
+    return Verdict("red", "nothing was forgotten" if way < UNMOVED else "still remembers", (said,))
 
 
 def _against_few(audits: Audits) -> Audits:

@@ -1,0 +1,66 @@
+"""The units of pixels that a model takes: mean and deviation per channel."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from unsee.data import as_floats
+from unsee.errors import ModelError, OptionError
+from unsee.events import warn
+from unsee.models import Checkpoint
+from unsee.nouns import Config, Data
+
+
+def units(
+    config: Config, facts: dict[str, Any], data: Data
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return mean and std per channel: as told, else of the checkpoint, else of the images."""
+    mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
+    if mean is None and std is None:
+        if data.images.dtype != torch.uint8:  # floats are as their owner has prepared them
+            return None, None
+        if config.model is None and config.init is None:
+            return moments(data)
+        warn(
+            "the checkpoint says nothing of mean and std, and no --mean and --std were given: "
+            "its images are passed in 0..1"
+        )
+        return None, None
+    if mean is None or std is None:
+        raise OptionError("Expected --mean and --std together, got one of them")
+    channels = data.images.shape[1]
+    if not len(mean) == len(std) == channels:
+        raise OptionError(
+            f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
+        )
+    return tuple(mean), tuple(std)
+
+
+def same_units(
+    oracle: Checkpoint | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> None:
+    """Refuse a reference that was trained on other numbers: it would be shown the wrong ones."""
+    for name, ours in (("mean", mean), ("std", std)):
+        theirs = None if oracle is None else oracle.facts.get(name)
+        if theirs is not None and not np.allclose(theirs, ours or np.nan, rtol=0, atol=0.01):
+            raise ModelError(
+                f"Expected an --oracle with the {name} of the original, {ours}, got {theirs}: "
+                "give --mean and --std, or another reference"
+            )
+
+
+def moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel over the training images, to four places."""
+    train = data.part("train")
+    total, squares = torch.zeros(2, data.images.shape[1], dtype=torch.float64)
+    n = 0
+    for rows in torch.arange(len(train)).split(2048):
+        pixels = as_floats(train.take(rows)).double()
+        total = total + pixels.sum((0, 2, 3))
+        squares = squares + pixels.square().sum((0, 2, 3))
+        n += pixels[:, 0].numel()
+    mean = total / n
+    std = (squares / n - mean.square()).clamp_min(1e-8).sqrt()
+    places = [[round(x, 4) for x in values.tolist()] for values in (mean, std)]
+    return tuple(places[0]), tuple(max(x, 1e-4) for x in places[1])

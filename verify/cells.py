@@ -1,0 +1,67 @@
+"""Cells of evidence: one small JSON file each, so that a stopped script goes on where it was."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from unsee.folder import write
+
+Cell = dict[str, Any]
+PLACES = 6  # after the point: what a file keeps of a number
+
+
+def read_all(folder: Path) -> dict[str, Cell]:
+    """Return every finished cell of a folder, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def measure(
+    folder: Path, made_by: dict[str, str], make: Callable[[str], Cell], asked: Iterable[str] = ()
+) -> None:
+    """Make the cells that are asked for and not up to date.
+
+    Args:
+        folder: of the files.
+        made_by: by the name of each cell, in order, the digest of the sources that decide it.
+        make: what a cell says, but for its digest.
+        asked: beginnings of names; none: all cells.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [name for name in made_by if not asked or name.startswith((*asked,))]
+    if not wanted:
+        raise SystemExit(f"Expected beginnings of names such as {[*made_by][:3]}, got {[*asked]}")
+    for number, name in enumerate(wanted, 1):
+        file = folder / f"{name}.json"
+        told = f"{number} of {len(wanted)}: {name}"
+        if file.exists() and json.loads(file.read_text())["sources"] == made_by[name]:
+            print(f"{told}: up to date", file=sys.stderr)
+            continue
+        cell = rounded({"sources": made_by[name], **make(name)})
+        write(file, (json.dumps(cell, sort_keys=True, allow_nan=False) + "\n").encode())
+        print(f"{told}: done", file=sys.stderr)
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON-able data with every float cut to as many places as anybody reads."""
+    if isinstance(value, float):
+        return round(value, PLACES)
+    if isinstance(value, dict):
+        return {key: rounded(x) for key, x in value.items()}
+    return [rounded(x) for x in value] if isinstance(value, list | tuple) else value
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, added up exactly, so that a page is the same on every machine."""
+    found = [*values]
+    return math.fsum(found) / len(found)
+
+
+def machines(found: Iterable[Cell]) -> str:
+    """Say on which machines cells were measured."""
+    words = (cell["environment"] for cell in found)
+    each = {f"{x['device']}, {x['threads']} threads, {x['precision']}" for x in words}
+    return "; ".join(sorted(each)) or "none"
