@@ -18,15 +18,8 @@ CALIBRATED = (  # what the numbers of the verdict's simulation depend on
 )
 DECIDE = (
     *("functional", "data", "models", "training.py", "explanation", "methods", "audits"),
-    *(
-        "accounting.py",
-        "nouns",
-        "preparation.py",
-        "units.py",
-        "draws.py",
-        "erasure.py",
-        "auditing.py",
-    ),
+    *("accounting.py", "auditing.py", "draws.py", "erasure.py", "guarding.py", "preparation.py"),
+    *("units.py", "nouns/_data.py", "nouns/_view.py"),
 )
 
 

@@ -90,7 +90,7 @@ def prepare(config: Config) -> Job:
         raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
     _watched_and_tuned(config, method)
     bench = lay_out(config)
-    split = chosen_split(bench, validate=method.needs("validation") or config.tune > 0)
+    split = chosen_split(bench, validate=method.validates(tuned=config.tune > 0))
     method.suits(split.forget, split.gone)
     if bench.buffer is not None:
         bench.buffer.suits(config, len(bench.train), method)
@@ -110,13 +110,13 @@ def prepare(config: Config) -> Job:
 
 
 def chosen_split(
-    bench: Bench, *, validate: bool = False, earlier: Sequence[Any] | None = None
+    bench: Bench, *, validate: sources.Validate = False, earlier: Sequence[Any] | None = None
 ) -> Split:
     """Apply the forget rule to what earlier requests have left.  Raises SplitError.
 
     Args:
         bench: data, and the config with the rule.
-        validate: whether validation images are needed.
+        validate: whether validation images are needed, or only for single images.
         earlier: rules or places in data instead of the config's ``earlier``.
 
     """

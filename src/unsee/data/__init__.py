@@ -9,7 +9,7 @@ from unsee.data._batches import (
     batches as batches,
     steps_per_epoch as steps_per_epoch,
 )
-from unsee.data._choose import choose as choose, to_forget as to_forget
+from unsee.data._choose import Validate as Validate, choose as choose, to_forget as to_forget
 from unsee.data._earlier import without as without
 from unsee.data._join import aligned as aligned, joined as joined
 from unsee.data._npz import arrays_of as arrays_of

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from unsee.errors import SplitError
 from unsee.events import warn
 from unsee.nouns import Data, Split
 
+Validate = bool | Literal["single images"]
+
 
 def choose(
     data: Data,
@@ -23,7 +25,7 @@ def choose(
     seed: int = 0,
     include_twins: bool = False,
     validation: str | Path | None = None,
-    validate: bool = False,
+    validate: Validate = False,
     earlier: Sequence[Any] = (),
     elsewhere: Sequence[int] = (),
 ) -> Split:
@@ -36,8 +38,9 @@ def choose(
         seed: draws ``random``.
         include_twins: also forget training images with exactly the pixels of a forgotten one.
         validation: a file of ids of images that the model has not seen, for methods that tune.
-        validate: whether validation images are needed; without a file, half of the test images
-            are taken, by hash of their id, and the audits keep the other half.
+        validate: whether validation images are needed, or only where single images of classes that
+            stay go; without a file, half of the test images are taken, by hash of their id, and the
+            audits keep the other half.
         earlier: rules of requests that were served before; their images are in no part, and
             ``random`` draws from what is left.
         elsewhere: classes of which training images stay that ``data`` does not hold: none of them
@@ -56,6 +59,9 @@ def choose(
         why = "a buffer with images is needed" if elsewhere else "that is deletion of the model"
         raise SplitError(f"Expected images to retain, got none for the rule {words!r}: {why}")
     seen = np.isin(pixels, pixels[train]) & ~train
+    if validate == "single images":
+        labels = data.labels.cpu().numpy()
+        validate = bool(np.isin(labels[forget], [*np.unique(labels[retain]), *elsewhere]).any())
     held, test = _held_out(data, validation, validate, seen, deleted=bool(earlier))
     masks = {"forget": forget, "retain": retain, "validation": held, "test": test}
     parts = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}

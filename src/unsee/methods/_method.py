@@ -15,13 +15,16 @@ from typing import Any, Literal, get_args, get_origin
 import torch
 from torch import nn
 
+from unsee.data import Validate
 from unsee.errors import OptionError, SplitError
 from unsee.models import Factory
 from unsee.nouns import Data
 from unsee.training import count_images, device_of
 
 Shown = Literal["buffer", "all", "forget"]
-GIVEN = ("validation", "factory", "gone")  # keyword-only too, but handed in and not chosen
+# Keyword-only too, but handed in and not chosen.  ``unseen``: the validation images, wanted only
+# where single images go.
+GIVEN = ("validation", "unseen", "factory", "gone")
 AT_LEAST_ONE = ("epochs", "batch")  # unless the default is 0, which then has a meaning
 Factors = Mapping[str, tuple[float, float]]  # by which an option's value may be multiplied
 SEARCH: Factors = {"lr": (1 / 8, 4.0), "epochs": (1.0, 2.0)}  # where a method says nothing else
@@ -71,8 +74,14 @@ class Method:
         return {name: ends for name, ends in self.search.items() if name in free}
 
     def needs(self, name: str) -> bool:
-        """Return whether it declares ``validation``, ``factory`` or ``gone``."""
+        """Return whether it declares one of GIVEN."""
         return name in inspect.signature(self.run).parameters
+
+    def validates(self, *, tuned: bool) -> Validate:
+        """Return whether validation images are needed, or only where single images go."""
+        if tuned or self.needs("validation"):
+            return True
+        return "single images" if self.needs("unseen") else False
 
     def suits(self, forget: Data, gone: tuple[int, ...]) -> None:
         """Refuse single images where it can forget whole classes alone.
@@ -139,6 +148,8 @@ class Method:
         given = {name: more.pop(name, None) for name in GIVEN}
         if given["gone"] is None:
             given["gone"] = gone_classes(forget, retain)
+        if given["unseen"] is None:
+            given["unseen"] = given["validation"]
         self.suits(forget, given["gone"])
         chosen = self.chosen(more) | {name: x for name, x in given.items() if self.needs(name)}
         if chosen.get("factory") is not None:

@@ -1,29 +1,42 @@
 """Our stronger recipe of the same family; what was tried and measured: docs/methods/snu_deep.md.
 
-    L = weight * CE(f(x_f + noise), q)  +  CE(f(x_r), (1 - kd) y_r + kd p_r)
+    L = weight * [CE(h(z_f + noise), q) + CE(h_0(z_f + noise), q)]  +  adversary * (v (z_f - m))^2
+        +  CE(f(x_r), p_0(x_r))
 
-q: what the original model f_0 would answer if the forgotten classes were not there, sharpened;
-p_r: the same for images to keep, as it is.
+z: features before the output layer h, h_0 the original's; q: what images to forget are to be taken
+for; v: the direction by which they can still be told from what stays, m: where they would not stand
+out; p_0: the original model without the forgotten classes.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy, linear
 
-from unsee.data import batches, steps_per_epoch
+from unsee.data import as_floats, batches, steps_per_epoch
+from unsee.events import warn
+from unsee.methods._as_unseen import as_unseen
+from unsee.methods._discriminant import Discriminant
 from unsee.methods._method import method
-from unsee.methods._snu import disturbed, told
-from unsee.models import pixel_unit
+from unsee.methods._snu import told
+from unsee.models import head, stage_of_weights, stages
 from unsee.nouns import Data, Seen
-from unsee.training import answers, descend, predict
+from unsee.training import Statistics, answers, descend, device_of, precision, predict, switched_off
 
-STEPS, SMALLEST, LARGEST = 32, 12, 128  # an epoch of fewer steps does not get anywhere
+STEPS, SMALLEST, LARGEST = 32, 8, 32  # an epoch of fewer steps does not get anywhere
+FEWEST_KEPT = 32  # in a batch: batch norm's statistics are to be those of what stays
+LOOKED_AT = 2000  # images that stay by which spread and discriminants start
 
 
-@method(title="Selective noise, deep", paper="ours, on https://doi.org/10.1007/978-3-031-77389-1_8")
+@method(
+    title="Selective noise, deep",
+    paper="ours, on https://doi.org/10.1007/978-3-031-77389-1_8",
+    search={"lr": (1 / 4, 2.0), "adversary": (1 / 4, 4.0)},
+)
 def snu_deep(
     model: nn.Module,
     forget: Data,
@@ -31,51 +44,151 @@ def snu_deep(
     *,
     rng: torch.Generator,
     gone: tuple[int, ...],
+    unseen: Data | None,
     epochs: int = 1,
-    lr: float = 0.0125,
-    sigma: float = 0.25,
-    temperature: float = 0.05,
+    lr: float = 0.02,
+    sigma: float = 1.0,
+    temperature: float = 0.7,
     weight: float = 0.5,
-    kd: float = 0.5,
+    adversary: float = 0.02,
+    frozen: float = 0.5,
     kept: int = 2,
     batch: int = 0,
+    settle: int = 0,
 ) -> nn.Module:
-    """Scatter the images to forget, noise on them, into the classes that stay, as retraining does.
+    """Dissolve forgotten classes among those that stay; let single images look like unseen ones.
 
-    An epoch is one pass over ``forget``.  Every forget image gets noise of its own strength, up to
-    ``sigma`` in the model's own pixel units; ``kept`` images from the buffer stand beside it in one
-    batch, so that batch norm sees no batch of forgotten images alone.  ``temperature`` sharpens q:
-    soft answers would leave the forgotten images between the classes, where they can be read off.
-    ``batch`` 0: forget images for 32 steps an epoch, within 12 and 128.
+    An epoch is one pass over ``forget``.  Noise of up to ``sigma`` deviations enters the features
+    of forgotten images alone, so that both output layers have to lose them for good.  The first
+    ``frozen`` of the stages keep their weights.  ``kept`` images from the buffer stand beside every
+    forgotten one; without a buffer, mixtures of forgotten ones do.  ``temperature`` sharpens q.
+    ``batch`` 0: forget images for 32 steps an epoch, within 8 and 32.
     """
-    seen = predict(model, forget)
-    q = told("masked", seen.labels, seen.logits / temperature, rng, gone)
-    forget = replace(forget, labels=q.to(forget.labels.device))
+    original, batch = _fixed(model), batch or min(LARGEST, max(SMALLEST, len(forget) // STEPS))
     alone = not (len(retain) and kept)
-    if not alone:
-        softened = _softened(predict(model, retain), gone, kd)
-        retain = replace(retain, labels=softened.to(retain.labels.device, q.dtype))
-    unit, batch = pixel_unit(model), batch or min(LARGEST, max(SMALLEST, len(forget) // STEPS))
+    beside = _mixtures(forget, rng) if alone else retain
+    seen, some = predict(model, forget), predict(model, _some(beside, rng))
+    fresh = None if unseen is None or not len(unseen) else predict(model, unseen)
+    q = _wanted(seen, some, fresh, gone, temperature, rng)
+    q, own = q.to(device_of(model)), _without(some.logits, gone).argmax(1)
+    apart = {c: _discriminant(seen, some.features, own, q, c) for c in gone}
+    spread = some.features.std(0).to(q)
+    outputs = [head(each, _first(forget)) for each in (model, original)]
+    early = _early(model, _first(forget), frozen)
 
     def losses() -> Iterator[Tensor]:
-        keep = None if alone else batches(retain, size=batch * kept, rng=rng)
-        for x, targets in batches(forget, size=batch, epochs=epochs, rng=rng):
-            n = len(x)
-            strength = torch.rand((n, 1, 1, 1), generator=rng).to(x)
-            x = disturbed(x, "gaussian", sigma, unit, strength, rng)
-            if keep:
-                x, targets = (
-                    torch.cat(pair) for pair in zip((x, targets), next(keep), strict=True)
-                )
-            logits = answers(model, x, "frozen" if alone else "shared")
-            each = cross_entropy(logits, targets, reduction="none")
-            yield weight * each[:n].mean() + (each[n:].mean() if keep else 0)
+        for module in early:
+            module.eval()
+        keep = batches(beside, size=max(FEWEST_KEPT, batch * (kept or 1)), rng=rng)
+        order = replace(forget, labels=torch.arange(len(forget)))
+        for x, rows in batches(order, size=batch, epochs=epochs, rng=rng):
+            x_r, n = next(keep)[0], len(x)
+            with torch.no_grad():
+                p_r = _without(original(x_r).float(), gone).softmax(1)
+            logits, z = _seen_by(
+                model, outputs[0], torch.cat([x, x_r]), "frozen" if alone else "shared"
+            )
+            loss = cross_entropy(logits[n:], p_r)
+            with torch.autocast(x.device.type, enabled=False):
+                strength = sigma * torch.rand((n, 1), generator=rng)
+                noise = (strength * torch.randn(z[:n].shape, generator=rng)).to(z) * spread
+                for output in outputs:
+                    noisy = linear(z[:n] + noise, output.weight, output.bias)
+                    loss = loss + weight * cross_entropy(noisy, q[rows])
+                for c, discriminant in apart.items():
+                    mine = z[:n][seen.labels[rows] == c]
+                    if len(mine) and adversary:
+                        discriminant.see(mine.detach(), z[n:].detach(), p_r.argmax(1))
+                        loss = loss + adversary * discriminant.along(mine).square().sum() / n
+            yield loss
 
-    return descend(model, losses(), lr=lr, steps=epochs * steps_per_epoch(len(forget), batch))
+    with switched_off([w for module in early for w in module.parameters(False)], "requires_grad"):
+        steps = epochs * steps_per_epoch(len(forget), batch)
+        done = descend(model, losses(), lr=lr, steps=steps)
+    if settle and not alone:
+        for module in early:
+            module.eval()
+        rest = batches(beside, size=batch * kept, rng=rng)
+        with torch.no_grad(), precision(device_of(model)):
+            for _ in range(settle):
+                model(next(rest)[0])
+    return done
 
 
-def _softened(seen: Seen, gone: tuple[int, ...], kd: float) -> Tensor:
-    """Mix labels with what the original model answers, its forgotten classes left out."""
-    logits = seen.logits.clone()
+def _fixed(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _first(data: Data) -> Tensor:
+    return as_floats(data.take(torch.arange(1)))
+
+
+def _some(data: Data, rng: torch.Generator) -> Data:
+    return data[torch.randperm(len(data), generator=rng)[:LOOKED_AT].numpy()]
+
+
+def _without(logits: Tensor, gone: tuple[int, ...]) -> Tensor:
+    """Answer as if there were no forgotten classes."""
+    logits = logits.clone()
     logits[:, list(gone)] = -torch.inf
-    return (1 - kd) * one_hot(seen.labels, logits.shape[1]) + kd * logits.softmax(1)
+    return logits
+
+
+def _mixtures(forget: Data, rng: torch.Generator) -> Data:
+    """Mix pairs of images: in what the original says of them there is all that it knows."""
+    rows = torch.randperm(len(forget), generator=rng)[:LOOKED_AT]
+    first, second = (as_floats(forget.take(each)) for each in (rows, rows.roll(1)))
+    share = torch.rand((len(rows), 1, 1, 1), generator=rng).to(first)
+    mixed = replace(forget[rows.numpy()], images=share * first + (1 - share) * second, rows=None)
+    return mixed
+
+
+def _wanted(
+    seen: Seen,
+    some: Seen,
+    unseen: Seen | None,
+    gone: tuple[int, ...],
+    temperature: float,
+    rng: torch.Generator,
+) -> Tensor:
+    """Return what images to forget are to be taken for, ``[N, K]``: q.
+
+    Of a forgotten class: what the original would say if that class were not there, sharpened, or
+    the images would lie between the classes, where they can be read off.
+    """
+    q = told("masked", seen.labels, seen.logits / temperature, rng, gone)
+    stays = ~torch.isin(seen.labels, torch.tensor(gone))
+    if stays.any() and unseen is None:
+        warn(
+            "no validation images show how unseen images look: single images are told anything but "
+            "their own class, which goes further than retraining"
+        )
+    elif stays.any() and unseen is not None:
+        q[stays] = as_unseen(seen, some, unseen)[stays]
+    return q
+
+
+def _discriminant(seen: Seen, kept: Tensor, labels: Tensor, q: Tensor, number: int) -> Discriminant:
+    own = seen.labels == number
+    return Discriminant(seen.features[own], kept, labels, q[own.to(q.device)].mean(0).cpu())
+
+
+def _early(model: nn.Module, images: Tensor, share: float) -> list[nn.Module]:
+    """Return the modules that hold the weights of the first ``share`` of the stages."""
+    names = stages(model, images)
+    stay = names[: ceil(share * len(names))]
+    of = stage_of_weights(model, images, names)
+    owners = dict.fromkeys(x.rpartition(".")[0] for x, stage in of.items() if stage in stay)
+    return [model.get_submodule(name) for name in owners]
+
+
+def _seen_by(
+    model: nn.Module, output: nn.Linear, images: Tensor, statistics: Statistics
+) -> tuple[Tensor, Tensor]:
+    """Return logits, and features before the output layer in float32."""
+    features: list[Tensor] = []
+    hook = output.register_forward_pre_hook(lambda _, args: features.append(args[0]))
+    try:
+        return answers(model, images, statistics), features[0].float()
+    finally:
+        hook.remove()

@@ -174,7 +174,7 @@ def planned(config: Config, rules: Sequence[str]) -> Plan:
     taken: list[Any] = [*config.earlier]
     for number, rule in enumerate(rules, 1):
         own = replace(bench, config=replace(config, forget=rule, seed=plan.seed_of(number)))
-        validate = method.needs("validation") or bool(config.tune)
+        validate = method.validates(tuned=config.tune > 0)
         split = chosen_split(own, validate=validate, earlier=taken)
         method.suits(split.forget, split.gone)
         plan.splits.append(split)
