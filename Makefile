@@ -4,13 +4,14 @@
 # make reproduce the plain reconstruction, class by class: about three hours on two cores
 # make frontier how near to retraining the deep recipe comes: about two hours on two cores
 # make buffers    what is left where less and less of what stays is shown: half an hour
+# make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -39,6 +40,9 @@ buffers: $(STAMP)
 
 sequences: $(STAMP)
 	$(BIN)/python verify/sequences.py
+
+ablation: $(STAMP)
+	$(BIN)/python verify/ablation.py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 0.1  # of the mean variance: features of small variance are not blown up
+LEAST = 1e-3  # of the features' mean square: less variance than this is none
 PACE = 0.05  # of every batch in the spread of what stays
 SETTLED = 64  # images of a class in a batch that would be its new mean alone
 QUICK = 0.1  # of every batch in the mean of what is forgotten: it is what moves
@@ -60,9 +61,10 @@ class Discriminant:
 
     def _solved(self) -> Tensor:
         """Return ``[D]`` along which classes spread with deviation 1 and this one is furthest."""
-        size = self.spread.diagonal().mean().clamp_min(1e-12)
+        least = LEAST * self.means.square().mean()  # a few images alike have no spread
+        size = self.spread.diagonal().mean().clamp_min(least).clamp_min(1e-12)
         ridge = RIDGE * size * torch.eye(len(self.spread), dtype=self.spread.dtype)
-        apart = self.forgotten - self.answer @ self.means
-        found = torch.linalg.solve(self.spread + ridge, apart)
-        direction: Tensor = found / (found @ self.spread @ found).clamp_min(1e-12).sqrt()
+        spread = self.spread + ridge
+        found = torch.linalg.solve(spread, self.forgotten - self.answer @ self.means)
+        direction: Tensor = found / (found @ spread @ found).clamp_min(1e-24).sqrt()
         return direction

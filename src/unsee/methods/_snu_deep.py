@@ -1,11 +1,11 @@
 """Our stronger recipe of the same family; what was tried and measured: docs/methods/snu_deep.md.
 
     L = weight * [CE(h(z_f + noise), q) + CE(h_0(z_f + noise), q)]  +  adversary * (v (z_f - m))^2
-        +  CE(f(x_r), p_0(x_r))
+        +  CE(f(x_r), kd p_0(x_r) + (1 - kd) y_r)
 
 z: features before the output layer h, h_0 the original's; q: what images to forget are to be taken
 for; v: the direction by which they can still be told from what stays, m: where they would not stand
-out; p_0: the original model without the forgotten classes.
+out; p_0: the original model without the forgotten classes, on the same augmented images.
 """
 
 import copy
@@ -15,9 +15,10 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, one_hot
 
 from unsee.data import as_floats, batches, steps_per_epoch
+from unsee.errors import OptionError
 from unsee.events import warn
 from unsee.methods._as_unseen import as_unseen
 from unsee.methods._discriminant import Discriminant
@@ -25,9 +26,10 @@ from unsee.methods._method import method
 from unsee.methods._snu import told
 from unsee.models import head, stage_of_weights, stages
 from unsee.nouns import Data, Seen
-from unsee.training import Statistics, answers, descend, device_of, precision, predict, switched_off
+from unsee.training import Statistics, answers, descend, device_of, predict, switched_off
 
-STEPS, SMALLEST, LARGEST = 32, 8, 32  # an epoch of fewer steps does not get anywhere
+STEPS, SMALLEST, LARGEST = 32, 12, 32  # an epoch, and the forget images in each
+FEWEST_STEPS = 12  # of fewer nothing comes: a handful of images is passed over again
 FEWEST_KEPT = 32  # in a batch: batch norm's statistics are to be those of what stays
 LOOKED_AT = 2000  # images that stay by which spread and discriminants start
 
@@ -49,46 +51,52 @@ def snu_deep(
     lr: float = 0.02,
     sigma: float = 1.0,
     temperature: float = 0.7,
-    weight: float = 0.5,
-    adversary: float = 0.02,
+    weight: float = 0.3,
+    adversary: float = 0.015,
     frozen: float = 0.5,
     kept: int = 2,
     batch: int = 0,
-    settle: int = 0,
+    kd: float = 0.5,
 ) -> nn.Module:
     """Dissolve forgotten classes among those that stay; let single images look like unseen ones.
 
     An epoch is one pass over ``forget``.  Noise of up to ``sigma`` deviations enters the features
     of forgotten images alone, so that both output layers have to lose them for good.  The first
     ``frozen`` of the stages keep their weights.  ``kept`` images from the buffer stand beside every
-    forgotten one; without a buffer, mixtures of forgotten ones do.  ``temperature`` sharpens q.
-    ``batch`` 0: forget images for 32 steps an epoch, within 8 and 32.
+    forgotten one; without a buffer, mixtures of forgotten ones do.  ``kd``, in 0..1: how far labels
+    give way to the original's answers.  ``temperature`` sharpens q.  ``batch`` 0: forget images for
+    32 steps an epoch, within 12 and 32; ``lr`` is for 32, and goes with the root of the batch.
     """
+    if kd > 1:
+        raise OptionError(f"Expected snu_deep's kd in 0..1, got {kd}")
     original, batch = _fixed(model), batch or min(LARGEST, max(SMALLEST, len(forget) // STEPS))
     alone = not (len(retain) and kept)
     beside = _mixtures(forget, rng) if alone else retain
     seen, some = predict(model, forget), predict(model, _some(beside, rng))
     fresh = None if unseen is None or not len(unseen) else predict(model, unseen)
-    q = _wanted(seen, some, fresh, gone, temperature, rng)
+    q = _wanted(seen, seen if alone else some, fresh, gone, temperature, rng)
     q, own = q.to(device_of(model)), _without(some.logits, gone).argmax(1)
     apart = {c: _discriminant(seen, some.features, own, q, c) for c in gone}
-    spread = some.features.std(0).to(q)
+    spread = some.features.std(0, correction=0).to(q)
     outputs = [head(each, _first(forget)) for each in (model, original)]
     early = _early(model, _first(forget), frozen)
+    steps = steps_per_epoch(len(forget), batch)
+    passes = epochs * ceil(FEWEST_STEPS / min(steps, FEWEST_STEPS))
 
     def losses() -> Iterator[Tensor]:
         for module in early:
             module.eval()
         keep = batches(beside, size=max(FEWEST_KEPT, batch * (kept or 1)), rng=rng)
         order = replace(forget, labels=torch.arange(len(forget)))
-        for x, rows in batches(order, size=batch, epochs=epochs, rng=rng):
-            x_r, n = next(keep)[0], len(x)
+        for x, rows in batches(order, size=batch, epochs=passes, rng=rng):
+            (x_r, y_r), n = next(keep), len(x)
             with torch.no_grad():
                 p_r = _without(original(x_r).float(), gone).softmax(1)
+            told_r = p_r if alone else kd * p_r + (1 - kd) * one_hot(y_r, p_r.shape[1])
             logits, z = _seen_by(
                 model, outputs[0], torch.cat([x, x_r]), "frozen" if alone else "shared"
             )
-            loss = cross_entropy(logits[n:], p_r)
+            loss = cross_entropy(logits[n:], told_r)
             with torch.autocast(x.device.type, enabled=False):
                 strength = sigma * torch.rand((n, 1), generator=rng)
                 noise = (strength * torch.randn(z[:n].shape, generator=rng)).to(z) * spread
@@ -103,16 +111,7 @@ def snu_deep(
             yield loss
 
     with switched_off([w for module in early for w in module.parameters(False)], "requires_grad"):
-        steps = epochs * steps_per_epoch(len(forget), batch)
-        done = descend(model, losses(), lr=lr, steps=steps)
-    if settle and not alone:
-        for module in early:
-            module.eval()
-        rest = batches(beside, size=batch * kept, rng=rng)
-        with torch.no_grad(), precision(device_of(model)):
-            for _ in range(settle):
-                model(next(rest)[0])
-    return done
+        return descend(model, losses(), lr=lr * (batch / LARGEST) ** 0.5, steps=passes * steps)
 
 
 def _fixed(model: nn.Module) -> nn.Module:
@@ -164,8 +163,14 @@ def _wanted(
             "their own class, which goes further than retraining"
         )
     elif stays.any() and unseen is not None:
-        q[stays] = as_unseen(seen, some, unseen)[stays]
+        q[stays] = as_unseen(*(_staying(each, gone) for each in (seen, some, unseen)))
     return q
+
+
+def _staying(seen: Seen, gone: tuple[int, ...]) -> Seen:
+    """Leave out images and answers of forgotten classes."""
+    stay = ~torch.isin(seen.labels, torch.tensor(gone))
+    return Seen(seen.labels[stay], _without(seen.logits[stay], gone), seen.features[stay])
 
 
 def _discriminant(seen: Seen, kept: Tensor, labels: Tensor, q: Tensor, number: int) -> Discriminant:
@@ -174,10 +179,10 @@ def _discriminant(seen: Seen, kept: Tensor, labels: Tensor, q: Tensor, number: i
 
 
 def _early(model: nn.Module, images: Tensor, share: float) -> list[nn.Module]:
-    """Return the modules that hold the weights of the first ``share`` of the stages."""
-    names = stages(model, images)
-    stay = names[: ceil(share * len(names))]
-    of = stage_of_weights(model, images, names)
+    """Return what holds the weights of the first ``share`` of the stages: never of the last."""
+    of = stage_of_weights(model, images, names := stages(model, images))
+    names = tuple(name for name in names if name in of.values())  # pooling has no weights
+    stay = names[: min(ceil(share * len(names)), len(names) - 1)]
     owners = dict.fromkeys(x.rpartition(".")[0] for x, stage in of.items() if stage in stay)
     return [model.get_submodule(name) for name in owners]
 
