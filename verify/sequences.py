@@ -84,6 +84,8 @@ class Serving:
                 seed=plan.seed_of(number),
                 retain_fraction=self.config.retain_fraction,
                 guard=self.config.guard,
+                validation=split.validation,
+                gone=split.gone,
             )
             model, cost = measured(make)
             now = standing(model, plan.splits[:number], seed, most=most)

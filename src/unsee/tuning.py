@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from unsee.draws import generator
-from unsee.errors import DamageError, DivergenceError, OptionError
+from unsee.errors import DamageError, DivergenceError, ModelError, OptionError
 from unsee.events import muted, tell
 from unsee.functional import auc, few_shot_recall
 from unsee.methods import Factors
@@ -162,7 +162,7 @@ def tuned(
                 candidate = attempt(changed)
                 short = objective(look(candidate), before, gone, seed)
                 trial |= {"short": short, "score": sum(short.values()), "stopped": None}
-            except (DamageError, DivergenceError) as error:
+            except (DamageError, DivergenceError, ModelError) as error:
                 trial |= {"short": {}, "score": None, "stopped": _why(error)}
         done.append(trial | {"image_gradients": sum(spent)})
         if trial["score"] is not None and trial["score"] < min(_scores(done[:-1]), default=1e999):

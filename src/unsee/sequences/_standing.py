@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ def standing(
         most: images that stay which are looked at, drawn at random; None: all.
 
     """
-    last, test = splits[-1], splits[0].test
+    last, test = splits[-1], tested(splits)
     some = torch.randperm(len(last.retain), generator=generator(seed, "standing"))[:most]
     retain, stays = last.retain[some.sort().values.numpy()], _stays(last)
     seen = {"retain": predict(model, retain), "test": predict(model, test)}
@@ -83,6 +84,12 @@ def _asked(
     return Inquiry(now, seed, audits).answers(view, view, None)[0]
 
 
+def tested(splits: Sequence[Split]) -> Data:
+    """Return the test images of the first request that no request tuned on."""
+    tuned = np.concatenate([split.validation.ids for split in splits])
+    return splits[0].test[~np.isin(splits[0].test.ids, tuned)]
+
+
 def _stays(split: Split) -> Tensor:
     """Return the classes of which images stay, whether they are here or not."""
     return torch.tensor(sorted({*split.retain.labels.tolist(), *split.elsewhere}))
@@ -101,7 +108,7 @@ def gaps(ours: nn.Module, theirs: nn.Module, splits: Sequence[Split]) -> Measure
         splits: of all requests.
 
     """
-    retain, test = splits[-1].retain, splits[0].test
+    retain, test = splits[-1].retain, tested(splits)
     stays = torch.isin(test.labels.cpu(), _stays(splits[-1]))
     forget = {f"forget_accuracy/{n}": split.forget for n, split in enumerate(splits, 1)}
     parts = {"retain_accuracy": retain, "test_accuracy": test[stays.numpy()], **forget}
