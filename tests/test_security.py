@@ -198,6 +198,7 @@ def test_true_labels_of_ones_own_serve_the_same_audit():
     assert (found["corrected_accuracy"].value, found["corrected_accuracy"].n) == (1, 2)
 
 
+@pytest.mark.filterwarnings("ignore:half of the test images")
 @pytest.mark.parametrize("harm, name", [("backdoor", "trigger"), ("mislabel", "corrected")])
 def test_the_harm_is_learned_and_a_retrained_model_is_free_of_it(harm, name):
     config = Config(data=f"{harm}:digits", arch="convnet", forget=RULE, train_epochs=8, size=16)

@@ -124,8 +124,10 @@ def test_what_is_asked_for_is_part_of_a_cells_digest(monkeypatch):
     assert {name for name in now if now[name] != before[name]} == {"backdoor-digits"}
 
 
+@pytest.mark.filterwarnings("ignore:half of the test images")
 def test_a_cell_is_measured_as_it_is_told(tmp_path):
     config = replace(small_config(tmp_path), oracle="none", guard=1.0, retain_fraction=0.5)
+    config = replace(config, method=sequences.METHOD, options={})
     cell = cells.rounded(sequences.Serving(config, ("class=c", "random=10%")).cell())
     assert [len(then["requests"]) for then in cell["after"]] == [1, 2]
     assert cell["gone"] == [["c"], []] and cell["after"][0]["images"] == 24

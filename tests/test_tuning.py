@@ -183,10 +183,10 @@ def test_one_trial_is_the_method_as_it_is(trained, tunable):
 
 def test_what_was_asked_for_is_not_tuned(trained, tunable):
     _, facts = tune(trained, tunable, lr=0.003)
-    assert {tuple(trial["options"]) for trial in facts["tuning"]["trials"]} == {("epochs",)}
+    assert {tuple(trial["options"]) for trial in facts["tuning"]["trials"]} == {("adversary",)}
     assert facts["options"]["lr"] == 0.003
     with pytest.raises(OptionError, match="left to tune"):
-        tune(trained, tunable, lr=0.003, epochs=1)
+        tune(trained, tunable, lr=0.003, adversary=0.01)
 
 
 def test_a_better_setting_is_found_where_the_given_one_does_nothing(trained, tunable):
@@ -238,7 +238,7 @@ def test_trials_are_told_one_by_one_and_their_steps_are_not(trained, tunable):
     with listening(heard.append):
         tune(trained, tunable, trials=3)
     assert [(event.done, event.total) for event in heard] == [(1, 3), (2, 3), (3, 3)]
-    assert heard[0].message.startswith("trial 0 with lr=0.0125, epochs=1: short of ")
+    assert heard[0].message.startswith("trial 0 with lr=0.02, adversary=0.015: short of ")
 
 
 def test_nothing_of_the_audits_is_looked_at(trained, tunable, monkeypatch):
