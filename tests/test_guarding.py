@@ -227,54 +227,49 @@ def test_an_original_that_guesses_has_nothing_to_lose(patterns):
     assert facts["guard"]["before"] == 0.0 and facts["guard"]["after"] == 0.5
 
 
-@pytest.mark.parametrize("shown, others", [("buffer", True), ("forget", True), ("all", False)])
-def test_it_looks_at_images_that_the_method_is_not_shown(monkeypatch, shown, others):
-    split = choose(pattern_data(1200), "class=c")
-    seen = {}
-
-    @method(title="Spy", paper="none", data=shown)
-    def spy(model, forget, retain, *, rng):
-        """Look."""
-        seen["shown"] = {*retain.ids.tolist()}
-        return model
-
-    watch = guarding.accuracy
+@pytest.fixture
+def looked_at(monkeypatch):
+    """The ids that the guard looked at last."""
+    seen, watch = [], guarding.accuracy
 
     def looked(model, data):
-        seen["ids"] = data.ids.tolist()
+        seen[:] = data.ids.tolist()
         return watch(model, data)
 
     monkeypatch.setattr(guarding, "accuracy", looked)
-    unlearn(seeded(conv_net), split.forget, split.retain, method=spy)
-    assert len(seen["ids"]) == len({*seen["ids"]}) == 500
-    assert {*seen["ids"]} <= {*split.retain.ids.tolist()}
-    assert seen["shown"].isdisjoint(seen["ids"]) is others
+    return seen
 
 
-def test_images_of_a_given_buffer_are_shown_and_others_watched(monkeypatch):
-    split = choose(pattern_data(1200), "class=c")
+def spy_on(shown, data):
+    """Make a method that changes nothing and notes the ids that it is shown."""
+
+    @method(title="Spy", paper="none", data=data)
+    def spy(model, forget, retain, *, rng):
+        """Look."""
+        shown[:] = retain.ids.tolist()
+        return model
+
+    return spy
+
+
+@pytest.mark.parametrize("data, others", [("buffer", True), ("forget", True), ("all", False)])
+def test_it_looks_at_images_that_the_method_is_not_shown(looked_at, data, others):
+    split, shown = choose(pattern_data(1200), "class=c"), []
+    unlearn(seeded(conv_net), split.forget, split.retain, method=spy_on(shown, data))
+    assert len(looked_at) == len({*looked_at}) == 500
+    assert {*looked_at} <= {*split.retain.ids.tolist()}
+    assert {*shown}.isdisjoint(looked_at) is others
+
+
+def test_images_of_a_given_buffer_are_shown_and_others_watched(looked_at):
+    split, shown = choose(pattern_data(1200), "class=c"), []
     buffer = split.retain[np.arange(0, 120)]
-    seen = {}
-
-    @method(title="Spy", paper="none")
-    def spy(model, forget, retain, *, rng):
-        """Look."""
-        seen["shown"] = retain.ids.tolist()
-        return model
-
-    watch = guarding.accuracy
-
-    def looked(model, data):
-        seen["ids"] = data.ids.tolist()
-        return watch(model, data)
-
-    monkeypatch.setattr(guarding, "accuracy", looked)
-    net = seeded(conv_net)
+    net, spy = seeded(conv_net), spy_on(shown, "buffer")
     unlearn(net, split.forget, split.retain, method=spy, buffer=buffer)
-    assert seen["shown"] == buffer.ids.tolist() and len(seen["ids"]) >= 400
-    assert {*seen["ids"]}.isdisjoint(seen["shown"])
+    assert shown == buffer.ids.tolist() and len(looked_at) >= 400
+    assert {*looked_at}.isdisjoint(shown)
     unlearn(net, split.forget, buffer, method=spy, buffer=buffer)  # nothing else is left
-    assert {*seen["ids"]} == {*buffer.ids.tolist()}
+    assert {*looked_at} == {*buffer.ids.tolist()}
 
 
 def test_where_nothing_stays_the_guard_says_that_it_is_off(trained, patterns):

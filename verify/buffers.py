@@ -5,11 +5,9 @@
 ``--page`` none.  The guard is off, since harm is part of what is reported.
 """
 
-import argparse
 import hashlib
-import sys
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import cells
@@ -188,24 +186,25 @@ def page(text: str, found: dict[str, cells.Cell]) -> str:
     return start + BEGIN + (table(found) if "original" in found else "") + END + end
 
 
+@cache
+def curve() -> Curve:
+    """Return what all cells share, read when the first of them needs it."""
+    return Curve(cifar(0, METHOD))
+
+
+def make(name: str) -> cells.Cell:
+    """Measure one cell."""
+    return curve().cell(name)
+
+
+def publish(found: dict[str, cells.Cell]) -> None:
+    """Write the page."""
+    write(PAGE, page(PAGE.read_text(), found).encode())
+
+
 def main() -> None:
     """Measure the cells that are asked for, or all that are not up to date, and write the page."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("cells", nargs="*", help="beginnings of names")
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    asked = parser.parse_args()
-    if not asked.page and SHARED.exists():
-        curve: list[Curve] = []  # read when the first cell needs it
-
-        def make(name: str) -> cells.Cell:
-            if not curve:
-                curve.append(Curve(cifar(0, METHOD)))
-            return curve[0].cell(name)
-
-        cells.measure(RESULTS, digests(), make, asked.cells)
-    elif not asked.page:
-        print(f"skipped, {SHARED} is missing", file=sys.stderr)
-    write(PAGE, page(PAGE.read_text(), cells.read_all(RESULTS)).encode())
+    cells.command(main.__doc__, RESULTS, digests, make, publish, missing=SHARED)
 
 
 if __name__ == "__main__":

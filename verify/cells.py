@@ -1,5 +1,6 @@
 """Cells of evidence: one small JSON file each, so that a stopped script goes on where it was."""
 
+import argparse
 import json
 import math
 import sys
@@ -43,6 +44,37 @@ def measure(
         cell = rounded({"sources": made_by[name], **make(name)})
         write(file, (json.dumps(cell, sort_keys=True, allow_nan=False) + "\n").encode())
         print(f"{told}: done", file=sys.stderr)
+
+
+def command(
+    doc: str | None,
+    folder: Path,
+    digests: Callable[[], dict[str, str]],
+    make: Callable[[str], Cell],
+    publish: Callable[[dict[str, Cell]], None],
+    *,
+    missing: Path | None = None,
+) -> None:
+    """Do what a command line asks for: measure cells, unless the page alone is wanted; publish.
+
+    Args:
+        doc: says what the script does.
+        folder: of the files.
+        digests: gives the digest of the sources of each cell, by name and in order.
+        make: what a cell says, but for its digest.
+        publish: writes what readers see, from all finished cells.
+        missing: a folder without which nothing can be measured; the page is written all the same.
+
+    """
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("cells", nargs="*", help="beginnings of the names of cells; none: all")
+    parser.add_argument("--page", action="store_true", help="write what readers see, alone")
+    asked = parser.parse_args()
+    if not asked.page and missing is not None and not missing.exists():
+        print(f"skipped, {missing} is missing", file=sys.stderr)
+    elif not asked.page:
+        measure(folder, digests(), make, asked.cells)
+    publish(read_all(folder))
 
 
 def rounded(value: Any) -> Any:

@@ -7,7 +7,6 @@ unlearned with one seed.  It keeps 200 redraws of the images beside every figure
 models, so that any difference between models has its paired interval (``frontier_page.py``).
 """
 
-import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -370,15 +369,14 @@ def make(name: str) -> cells.Cell:
     return cell(bench_of(task), name.removeprefix(f"{task}-"))
 
 
+def publish(found: dict[str, cells.Cell]) -> None:
+    """Write the page."""
+    frontier_page.PAGE.write_text(frontier_page.page(found))
+
+
 def main() -> None:
     """Measure what is asked for and not up to date, and write the page."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("cells", nargs="*", help="beginnings of the names of cells; none: all")
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    asked = parser.parse_args()
-    if not asked.page:
-        cells.measure(RESULTS, digests(), make, asked.cells)
-    frontier_page.PAGE.write_text(frontier_page.page(cells.read_all(RESULTS)))
+    cells.command(main.__doc__, RESULTS, digests, make, publish)
 
 
 if __name__ == "__main__":

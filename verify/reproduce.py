@@ -6,7 +6,6 @@ so, and ``--page`` none.  A cell is one model: the original before one class wen
 guard is off, since harm is part of what is reported.
 """
 
-import argparse
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -223,17 +222,15 @@ def make(name: str) -> cells.Cell:
     return facts | (before(subject) if kind == "original" else after(subject, SETTINGS[kind]))
 
 
-def main() -> None:
-    """Measure what is asked for and not up to date, and write page and picture."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("cells", nargs="*", help="beginnings of the names of cells; none: all")
-    parser.add_argument("--page", action="store_true", help="write the page and picture alone")
-    asked = parser.parse_args()
-    if not asked.page:
-        cells.measure(RESULTS, digests(), make, asked.cells)
-    found = cells.read_all(RESULTS)
+def publish(found: dict[str, cells.Cell]) -> None:
+    """Write page and picture."""
     reproduction_page.PAGE.write_text(reproduction_page.page(found))
     reproduction_page.PICTURE.write_text(reproduction_page.picture(found))
+
+
+def main() -> None:
+    """Measure what is asked for and not up to date, and write page and picture."""
+    cells.command(main.__doc__, RESULTS, digests, make, publish)
 
 
 if __name__ == "__main__":

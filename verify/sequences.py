@@ -5,7 +5,6 @@ One cell is one sequence of requests, or one harm to undo; each is a small JSON 
 below its mark.
 """
 
-import argparse
 import hashlib
 import json
 import math
@@ -289,15 +288,14 @@ def page(text: str, found: dict[str, Cell]) -> str:
     return text.partition(MARK)[0] + MARK + block(found)
 
 
+def publish(found: dict[str, Cell]) -> None:
+    """Write the page."""
+    PAGE.write_text(page(PAGE.read_text(), found))
+
+
 def main() -> None:
     """Measure what is asked for and not up to date, and write the page."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("cells", nargs="*", help="beginnings of the names of cells; none: all")
-    parser.add_argument("--page", action="store_true", help="write the page alone")
-    asked = parser.parse_args()
-    if not asked.page:
-        cells.measure(RESULTS, digests(), make, asked.cells)
-    PAGE.write_text(page(PAGE.read_text(), cells.read_all(RESULTS)))
+    cells.command(main.__doc__, RESULTS, digests, make, publish)
 
 
 if __name__ == "__main__":
