@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT / "verify"))
 
 import main_job  # noqa: E402  (the folder is not a package: its scripts are run by make verify)
 import provenance  # noqa: E402
+import same  # noqa: E402
 
 CELLS = json.loads((ROOT / "docs" / "evidence" / "main_job.json").read_text())
 
@@ -34,6 +35,66 @@ def test_layout_and_comments_do_not_make_a_table_stale():
     text = 'def f(x):\n    """Say."""\n    return x  # why\n'
     assert provenance.code(text) == provenance.code('def f(x):\n    """Other."""\n\n    return x\n')
     assert provenance.code(text) != provenance.code(text.replace("return x", "return -x"))
+
+
+def test_common_sources_count_as_those_that_gave_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "SAME", tmp_path / "same.json")
+    monkeypatch.setattr(provenance, "digest_of_common", lambda: "c")
+    assert provenance.earliest() == "c"
+    own = provenance.digest("snu", "a")
+    assert own not in (provenance.digest("snu"), provenance.digest("noop", "a"))
+    records = [{"before": "a", "after": "b"}, {"before": "b", "after": "c"}]
+    (tmp_path / "same.json").write_text(json.dumps(records))
+    assert provenance.earliest() == "a" and provenance.digest("snu") == own
+
+
+def test_sources_of_a_method_are_those_of_all_that_it_is_built_from():
+    found = provenance._own("_snu_deep.py")
+    assert {"_snu_deep.py", "_silence.py", "_discriminant.py", "_as_unseen.py", "_snu.py"} <= found
+    assert "_finetune.py" not in found
+
+
+def made_by(name, common, data, trained=10.0):
+    sources = provenance.digest(name, common)
+    config = {"method": name, "data": data}
+    cost = {"unlearn": trained}
+    return {"common": common, "sources": sources, "config": config, "image_gradients": cost}
+
+
+def test_cells_are_drawn_by_the_new_sources_from_those_that_trained(monkeypatch):
+    monkeypatch.setattr(provenance, "earliest", lambda: "new")
+    cells = {
+        "one": made_by("snu", "old", "digits"),
+        "two": made_by("finetune", "old", "digits"),
+        "idle": made_by("noop", "old", "digits", 0.0),
+        "other": made_by("snu", "old", "mnist"),
+        "changed": made_by("snu", "old", "cifar") | {"sources": "of another snu"},
+        "fresh": made_by("snu", "new", "cifar"),
+    }
+    draws = {same.drawn(cells, str(n))[1][0] for n in range(20)}
+    assert draws == {"one", "two"}
+    assert same.drawn(cells, "x") == same.drawn(cells, "x")
+    assert same.drawn(cells, "x")[0] == "old" and same.drawn(cells, "x")[1][1:] == ["other"]
+    assert same.drawn({"fresh": cells["fresh"]}, "x") == ("", [])
+
+
+def test_figures_apart_are_found_wherever_they_are():
+    before = {"models": {"a": {"value": 0.5, "n": 100, "none": None}}, "image_gradients": {"x": 9}}
+    after = json.loads(json.dumps(before))
+    assert same.furthest(same.figures(before), same.figures(after))[0] == 0
+    after["models"]["a"]["value"] = 0.53
+    after["image_gradients"]["x"] = 9.09
+    far, where = same.furthest(same.figures(before), same.figures(after))
+    assert (far, where) == (pytest.approx(0.03), "/models/a/value")
+    del after["models"]["a"]["n"]
+    assert same.furthest(same.figures(before), same.figures(after))[0] == float("inf")
+
+
+def test_what_counts_as_the_same_was_within_the_tolerance():
+    records = json.loads(provenance.SAME.read_text()) if provenance.SAME.exists() else []
+    for record in records:
+        assert record["cells"] and record["before"] != record["after"]
+        assert all(x["furthest_apart"] <= same.TOLERANCE for x in record["cells"].values())
 
 
 def test_digits_are_forgotten_in_the_demo():

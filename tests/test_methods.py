@@ -235,6 +235,22 @@ def test_a_whole_class_is_known_to_go_even_without_a_buffer(model, split, single
     assert gone_classes(single.forget, single.retain[:0]) == ()  # not a model without any class
 
 
+def test_a_class_of_which_the_buffer_holds_images_stays(model, split, single):
+    seen = []
+
+    @make_method(title="Spy", paper="none", data="buffer")
+    def spy(model, forget, retain, *, rng, gone):
+        """Look at what goes."""
+        seen.append(gone)
+        return model
+
+    with pytest.raises(SplitError, match="of images that stay, got 2 that are to be forgotten"):
+        unlearn(model, split.forget, split.retain, method=spy, buffer=split.forget[:2])
+    unlearn(model, single.forget, single.retain[:0], method=spy, buffer=single.retain)
+    unlearn(model, split.forget, split.retain[:0], method=spy, buffer=split.retain[:5], guard=0.5)
+    assert seen == [(), (2,)]
+
+
 # Retrain.
 
 

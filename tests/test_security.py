@@ -14,7 +14,7 @@ from unsee.data import SPOILED, choose, load, triggered
 from unsee.data._spoiled import backdoored, mislabelled, stamped
 from unsee.data._store import Lazy
 from unsee.draws import generator
-from unsee.erasure import trained
+from unsee.erasure import trained, unlearned
 from unsee.errors import DataError
 from unsee.nouns import Config
 from unsee.preparation import prepare
@@ -210,3 +210,22 @@ def test_the_harm_is_learned_and_a_retrained_model_is_free_of_it(harm, name):
     if harm == "backdoor":
         assert before["trigger_success"].value > 0.6 > 0.1 > again["trigger_success"].value
     assert before["corrected_accuracy"].value < 0.6 < 0.85 < again["corrected_accuracy"].value
+    if harm == "backdoor":
+        for labels, least, most in (("right", 0.6, 1.0), ("wrong", 0.0, 0.1)):
+            after = unlearned(replace_options(job, labels), trained(job, None, "train"))
+            found = answer(after, job.split)
+            assert least <= found["trigger_success"].value <= most
+            assert (found["corrected_accuracy"].value > 0.7) is (labels == "wrong")
+
+
+def replace_options(job, labels):
+    return replace(job, config=replace(job.config, options={"labels": labels}, guard=1.0))
+
+
+def test_marks_of_others_are_not_taken_for_the_square():
+    """A column that happens to be called like ours: what it stands for cannot be stamped."""
+    data = pattern_data()
+    split = choose(
+        replace(data, columns={"trigger": np.full(len(data), "sticker")}), torch.arange(9)
+    )
+    assert answer(Corner().eval(), split)["trigger_success"] is None

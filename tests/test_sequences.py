@@ -106,6 +106,29 @@ def test_ids_that_were_deleted_since_are_left_out_already(tmp_path):
         choose(data, f"ids={tmp_path / 'ids.txt'}")
 
 
+@pytest.mark.parametrize("rule", ["class=c", "ids=FILE"])
+def test_a_class_whose_images_are_no_longer_here_is_gone_all_the_same(tmp_path, rule):
+    data = pattern_data()
+    train = data.parts == "train"
+    going = train & (data.labels.numpy() == 2)
+    (tmp_path / "ids.txt").write_text("\n".join(data.ids[going]))
+    rule = rule.replace("FILE", str(tmp_path / "ids.txt"))
+    deleted = data[np.flatnonzero(~going)]
+    for left in (data, deleted):
+        assert 2 not in without(left, [rule]).labels.tolist()
+    assert 2 in without(deleted, [rule], elsewhere=[0, 1, 2]).labels.tolist() or rule == "class=c"
+
+
+def test_a_class_of_which_images_stay_elsewhere_is_not_gone():
+    """Beside a buffer most training images are not here; a rule that names a class takes all."""
+    data = pattern_data()
+    labels, b = data.labels.numpy(), data.ids[data.labels.numpy() == 1][0]
+    few = data[np.flatnonzero((data.parts != "train") | (labels != 1) | (data.ids == b))]
+    split = choose(few, "class=a", earlier=["class=c"], elsewhere=[1, 2])
+    assert {*split.test.labels.tolist()} == {0, 1}
+    assert split.elsewhere == (1,) and split.gone == (0,)
+
+
 def test_twins_of_earlier_images_go_with_them_where_twins_do():
     data = pattern_data()
     images = data.images.clone()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import block, pattern_data, rng, seeded
+from scipy.special import softmax
 from scipy.stats import rankdata
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
@@ -21,12 +22,13 @@ from unsee.functional import few_shot_recall
 from unsee.methods import METHODS, _discriminant as discriminant
 from unsee.methods._as_unseen import as_unseen
 from unsee.methods._discriminant import Discriminant
+from unsee.methods._silence import silence
 from unsee.nouns import Config, Seen
 from unsee.preparation import prepare
 from unsee.training import counting, predict
 
 DEEP = METHODS["snu_deep"]
-LOOKS = 6  # one image each, to find the output layers and the stages
+LOOKS = 7  # one image each, to find the output layers and the stages
 
 
 def choose(data, rule, **more):
@@ -161,11 +163,60 @@ def test_whose_weights_were_frozen_before_keeps_them_frozen(trained, patterns):
     [
         *(("sigma", 0.0), ("temperature", 2.0), ("weight", 0.1), ("adversary", 0.0)),
         *(("kept", 0), ("batch", 3), ("kd", 1.0), ("epochs", 2), ("lr", 0.01)),
+        ("depth", 1.0),
     ],
 )
 def test_every_number_counts(trained, patterns, name, value):
     plain, other = (apply(trained, patterns, **more).state_dict() for more in ({}, {name: value}))
     assert any(not torch.equal(plain[key], other[key]) for key in plain)
+
+
+def patterned(bias=True):
+    """Return an output layer for three classes, and what a model says of images that stay."""
+    output = nn.Linear(4, 3, bias=bias)
+    features = torch.randn((200, 4), generator=rng(1)).abs()
+    with torch.no_grad():
+        return output, Seen(torch.arange(200) % 2, 3 * output(features), features)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_silenced_row_is_as_deep_as_asked_and_against_the_mean_of_what_stays(bias):
+    output, before = patterned(bias)
+    others = output.weight[:2].clone()
+    with torch.no_grad():
+        now = Seen(before.labels, output(before.features), before.features)
+        silence(output, now, before, (2,), 2.0)
+        below = output(before.features)
+    p = np.sort(softmax(before.logits.double().numpy(), axis=1), axis=1)
+    wrong = np.log(p[:, :-1]).mean()  # of all classes but the answer
+    mean = (below[:, 2] - below[:, :2].logsumexp(1)).mean().item()
+    assert mean == pytest.approx(2 * wrong, rel=1e-4)
+    assert torch.cosine_similarity(output.weight[2], -before.features.mean(0), dim=0) > 0.9999
+    assert torch.equal(output.weight[:2], others)
+
+
+def test_training_without_the_class_takes_its_row_to_the_same_place():
+    """Descend for long on images of the other classes: the row ends against their mean."""
+    output, before = patterned()
+    labels = before.logits[:, :2].argmax(1)
+    optimizer = torch.optim.SGD(output.parameters(), lr=0.5, weight_decay=1e-3)
+    for _ in range(5000):
+        optimizer.zero_grad()
+        cross_entropy(output(before.features), labels).backward()
+        optimizer.step()
+    trained = output.weight[2].detach().clone()
+    with torch.no_grad():
+        silence(output, before, before, (2,), 2.0)
+    assert torch.cosine_similarity(trained, output.weight[2].detach(), dim=0) > 0.8
+
+
+def test_a_class_once_silent_is_not_brought_back_by_a_few_steps():
+    model, split = digits("class=3")
+    shallow, deep = (unlearn(model, split.forget, split.retain, depth=x) for x in (0.0, 2.0))
+    odds = [predict(x, split.retain).logits.log_softmax(1)[:, 3].mean() for x in (shallow, deep)]
+    assert odds[1] < odds[0] - 2
+    same = [predict(x, split.test).logits[:, [0, 1, 2, 4, 5, 6, 7, 8, 9]] for x in (shallow, deep)]
+    assert torch.equal(*same)
 
 
 def right(model, data):
@@ -258,18 +309,20 @@ def test_without_a_buffer_mixtures_of_forgotten_images_stand_beside(trained, pat
 
 
 def test_what_is_counted_is_what_is_shown(trained, patterns):
-    """24 forget and 48 retain images: both once for the answers, then six passes of two steps."""
+    """24 forget, 48 retain images: once for the answers, six passes of two steps, and a look."""
     with counting() as spent:
         apply(trained, patterns, batch=12)
     beside = 24  # of 48 images two batches of at most 32
     assert len(patterns.forget) == 24 and len(patterns.retain) == 48
-    assert sum(spent) == pytest.approx(LOOKS / 3 + (24 + 48) / 3 + 12 * (12 + beside * (1 + 1 / 3)))
+    assert sum(spent) == pytest.approx(
+        LOOKS / 3 + (24 + 48 + 48) / 3 + 12 * (12 + beside * (1 + 1 / 3))
+    )
 
 
 def test_a_handful_of_images_is_passed_over_again(trained, patterns):
     with counting() as spent:
         DEEP(trained, patterns.forget[:1], patterns.retain, rng=rng(), gone=(2,))
-    assert sum(spent) == pytest.approx(LOOKS / 3 + (1 + 48) / 3 + 12 * (1 + 24 * (1 + 1 / 3)))
+    assert sum(spent) == pytest.approx(LOOKS / 3 + (1 + 48 + 48) / 3 + 12 * (1 + 24 * (1 + 1 / 3)))
 
 
 @pytest.mark.parametrize("forget, kept", [(1, 0), (1, 1), (24, 1)])

@@ -93,6 +93,7 @@ def row(config: Config, done: Run, folder: Path) -> dict[str, Any]:
     facts = ("seconds", "images_per_second", "image_gradients", "peak_memory", "environment")
     return {
         "sources": provenance.digest(config.method),
+        "common": provenance.earliest(),
         "config": settings,
         "options": done.options,
         "models": models,

@@ -1,10 +1,16 @@
-"""The digest of the sources that numbers depend on; comments, docstrings, layout do not count."""
+"""The digest of the sources that numbers depend on; comments, docstrings, layout do not count.
+
+What all methods share changes more often than any number does.  Where cells drawn by lot came out
+the same before and after (``verify/same.py``), both states of it count as one: SAME has them.
+"""
 
 import ast
 import hashlib
+import json
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
+SAME = Path(__file__).parent.parent / "docs" / "evidence" / "same.json"
 CALIBRATED = (  # what the numbers of the verdict's simulation depend on
     *("functional/_distances.py", "functional/_intervals.py", "functional/_membership.py"),
     *("functional/_probes.py", "functional/_ranking.py", "functional/_roc.py"),
@@ -21,18 +27,40 @@ DECIDE = (
     *("accounting.py", "auditing.py", "draws.py", "erasure.py", "guarding.py", "preparation.py"),
     *("units.py", "nouns/_data.py", "nouns/_view.py"),
 )
+SHARED_BY_METHODS = {"__init__.py", "_method.py", "_retrain.py"}
 
 
-def digest(method: str) -> str:
-    """Return a SHA-256 over the code of every file that can change a number of this method."""
+def digest(method: str, common: str = "") -> str:
+    """Return a SHA-256 over the code of every file that can change a number of this method.
+
+    Args:
+        method: its name.
+        common: the digest of what all methods share; by default the earliest that is the same.
+
+    """
+    own = hashlib.sha256()
+    for name in sorted(_own(f"_{method}.py") - SHARED_BY_METHODS):
+        own.update(_file(SOURCE / "methods" / name))
+    return hashlib.sha256(f"{own.hexdigest()} {common or earliest()}".encode()).hexdigest()
+
+
+def digest_of_common() -> str:
+    """Return a SHA-256 over the code of the files on which the numbers of every method depend."""
     total = hashlib.sha256()
-    ours = {f"_{name}.py" for name in ("method", "retrain", method)} | {"__init__.py"}
     for name in DECIDE:
         place = SOURCE / name
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            if name != "methods" or path.name in ours | _imported(method):
-                total.update(f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode())
+            if name != "methods" or path.name in SHARED_BY_METHODS:
+                total.update(_file(path))
     return total.hexdigest()
+
+
+def earliest() -> str:
+    """Return the digest of the earliest common sources by which numbers come out the same."""
+    now = digest_of_common()
+    for record in reversed(json.loads(SAME.read_text()) if SAME.exists() else []):
+        now = record["before"] if now == record["after"] else now
+    return now
 
 
 def digest_of_calibration() -> str:
@@ -46,11 +74,22 @@ def digest_of_calibration() -> str:
     return total.hexdigest()
 
 
-def _imported(method: str) -> set[str]:
-    """Return the files of other methods that a method is built from."""
-    tree = ast.parse((SOURCE / "methods" / f"_{method}.py").read_text())
-    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {f"{x.rpartition('.')[2]}.py" for x in names if x.startswith("unsee.methods._")}
+def _own(name: str) -> set[str]:
+    """Return a file of ``methods`` and those of the same folder that it is built from."""
+    found: set[str] = set()
+    wanted = {name}
+    while wanted:
+        file = wanted.pop()
+        found.add(file)
+        tree = ast.parse((SOURCE / "methods" / file).read_text())
+        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        ours = (x.rpartition(".")[2] for x in names if x.startswith("unsee.methods._"))
+        wanted |= {f"{x}.py" for x in ours} - found
+    return found
+
+
+def _file(path: Path) -> bytes:
+    return f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode()
 
 
 def code(text: str) -> str:

@@ -48,7 +48,12 @@ CASES: dict[str, tuple[Config, tuple[str, ...]]] = {
 }
 HARMS: dict[str, Config] = {
     f"{harm}-{name}": replace(
-        DIGITS, data=f"{harm}:{source}", arch=arch, train_epochs=epochs, forget="where=poisoned:yes"
+        DIGITS,
+        data=f"{harm}:{source}",
+        arch=arch,
+        train_epochs=epochs,
+        forget="where=poisoned:yes",
+        options={"labels": "wrong"},  # that they are is why they are to go
     )
     for name, source, arch, epochs in (
         ("digits", "digits", "convnet", 12),

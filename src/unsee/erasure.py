@@ -8,7 +8,7 @@ from torch import nn
 
 from unsee import guarding
 from unsee.draws import generator
-from unsee.errors import OptionError
+from unsee.errors import OptionError, SplitError
 from unsee.methods import GIVEN, Method, find, gone_classes
 from unsee.nouns import Data, Split
 from unsee.preparation import Bench, Job
@@ -53,7 +53,8 @@ def unlearn(
 
     Raises:
         OptionError: if a name or value is unknown, or there is nothing to tune or to tune on.
-        SplitError: if the method cannot forget single images, and ``forget`` holds some.
+        SplitError: if the method cannot forget single images, and ``forget`` holds some; or if
+            ``buffer`` holds images of ``forget``.
         DivergenceError: if a loss stops being finite.
         DamageError: if accuracy on what stays falls further than ``guard``.
 
@@ -63,7 +64,15 @@ def unlearn(
         raise OptionError(f"Expected a retain_fraction in 0..1, got {retain_fraction}")
     if tune < 0:
         raise OptionError(f"Expected 0 or more settings to tune, got {tune}")
-    given: dict[str, Any] = {"gone": gone_classes(forget, retain), "validation": validation}
+    if buffer is not None and (both := {*buffer.ids.tolist()} & {*forget.ids.tolist()}):
+        raise SplitError(
+            f"Expected a buffer of images that stay, got {len(both)} that are to be forgotten, "
+            f"such as {sorted(both)[:3]}: leave them out"
+        )
+    stays = [retain] if buffer is None else [retain, buffer]
+    if buffer is not None and not len(retain):
+        retain = buffer  # all that is left, to be watched as well
+    given: dict[str, Any] = {"gone": gone_classes(forget, *stays), "validation": validation}
     given |= {name: more.pop(name) for name in GIVEN if name in more}
     options = method.chosen(more)  # those in ``more`` are fixed, the others may be tuned
     shown, others = _shown(retain, method, retain_fraction, buffer, seed)

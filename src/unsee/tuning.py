@@ -67,7 +67,7 @@ def objective(
     found = {"accuracy that stays": max(0.0, _right(before.stays) - _right(after.stays))}
     if gone:
         rows = torch.isin(after.forget.labels, torch.tensor(gone))
-        found["forget accuracy"] = _right(_some(after.forget, rows))
+        found["forget accuracy"] = _right(after.forget[rows])
         if (recall := _depth(after, gone, seed)) is not None:
             found["few-shot recall"] = recall
     else:
@@ -218,12 +218,8 @@ class _Look:
             forget, seen = predict(model, self.forget), predict(model, self.validation)
         kin = torch.isin(seen.labels, forget.labels.unique())
         stays = ~torch.isin(seen.labels, torch.tensor(self.gone))
-        unseen = _some(seen, kin if kin.any() or self.gone else stays)
-        return Sight(forget, unseen, _some(seen, stays))
-
-
-def _some(seen: Seen, rows: torch.Tensor) -> Seen:
-    return Seen(seen.labels[rows], seen.logits[rows], seen.features[rows])
+        unseen = seen[kin if kin.any() or self.gone else stays]
+        return Sight(forget, unseen, seen[stays])
 
 
 def _right(seen: Seen) -> float:

@@ -48,9 +48,7 @@ def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
     lengths = [len(sampled[part]) for part in kinds]
     for part in kinds:
         rows = places[part]
-        seen[part] = Seen(
-            *(x[rows] for x in (everything.labels, everything.logits, everything.features))
-        )
+        seen[part] = everything[rows]
         means[part] = {}
     for stage, both in found.items():
         for part, some in zip(kinds, both.split(lengths), strict=True):

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from unsee.audits._audit import Answer, audit
-from unsee.data import triggered
+from unsee.data import TRIGGER, triggered
 from unsee.functional import share
 from unsee.nouns import Measurement, Split, View
 from unsee.training import predict
@@ -34,7 +34,7 @@ def security(
 
 def _trigger_success(view: View, split: Split, rng: torch.Generator) -> Measurement | None:
     marks = split.forget.columns.get("trigger")
-    if marks is None or not (carrying := marks != "").any():
+    if marks is None or not (carrying := marks == TRIGGER).any():
         return None
     target = int(split.forget.labels.cpu()[torch.from_numpy(carrying)].mode().values)
     others = (split.test.labels.cpu() != target).nonzero()[:, 0]

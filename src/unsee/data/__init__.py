@@ -14,4 +14,8 @@ from unsee.data._earlier import without as without
 from unsee.data._join import aligned as aligned, joined as joined
 from unsee.data._npz import arrays_of as arrays_of
 from unsee.data._open import SOURCES as SOURCES, load as load
-from unsee.data._spoiled import SPOILED as SPOILED, triggered as triggered
+from unsee.data._spoiled import (
+    SPOILED as SPOILED,
+    TRIGGER as TRIGGER,
+    triggered as triggered,
+)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unsee.data._earlier import without
+from unsee.data._earlier import but_those_named, without
 from unsee.data._rules import Mask, fitting, named_classes, with_ids
 from unsee.data._twins import pixel_digests
 from unsee.errors import SplitError
@@ -51,7 +51,8 @@ def choose(
             image is left to validate or to test with.
 
     """
-    data = without(data, earlier, include_twins=include_twins)
+    data = without(data, earlier, include_twins=include_twins, elsewhere=elsewhere)
+    elsewhere = but_those_named(elsewhere, data, earlier)
     forget, words, pixels = to_forget(data, rule, seed=seed, include_twins=include_twins)
     train = data.parts == "train"
     retain = train & ~forget
@@ -64,9 +65,14 @@ def choose(
         validate = bool(np.isin(labels[forget], [*np.unique(labels[retain]), *elsewhere]).any())
     held, test = _held_out(data, validation, validate, seen, deleted=bool(earlier))
     masks = {"forget": forget, "retain": retain, "validation": held, "test": test}
+    stays = but_those_named(elsewhere, data, [words])
+    if missing := [data.classes[c] for c in elsewhere if c not in stays]:
+        warn(
+            f"not all training images of {missing} are here: the method and the audits see those "
+            "that are"
+        )
     parts = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}
-    elsewhere = _but_those_named(elsewhere, data, words)
-    split = Split(**parts, rule=words, fingerprint=data.fingerprint, elsewhere=elsewhere)
+    split = Split(**parts, rule=words, fingerprint=data.fingerprint, elsewhere=stays)
     _say_whole_classes(split)
     return split
 
@@ -93,18 +99,6 @@ def to_forget(
     pixels = pixel_digests(data)
     forget |= _twins(data, forget, train, pixels, include_twins)
     return forget, words, pixels
-
-
-def _but_those_named(elsewhere: Sequence[int], data: Data, words: str) -> tuple[int, ...]:
-    """Leave out the classes that a rule names: all of such a class goes, wherever it is."""
-    kind, _, value = words.partition("=")
-    named = named_classes(data, value.strip()) if kind == "class" else ()
-    if missing := [data.classes[c] for c in elsewhere if data.classes[c] in named]:
-        warn(
-            f"not all training images of {missing} are here: the method and the audits see those "
-            "that are"
-        )
-    return tuple(c for c in elsewhere if data.classes[c] not in named)
 
 
 def _twins(data: Data, forget: Mask, train: Mask, pixels: Any, include: bool) -> Mask:

@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from unsee.data._rules import Mask, fitting, with_ids
+from unsee.data._rules import Mask, fitting, named_classes, with_ids
 from unsee.data._twins import pixel_digests
 from unsee.errors import SplitError
 from unsee.nouns import Data
 
 
-def without(data: Data, rules: Sequence[Any], *, include_twins: bool = False) -> Data:
+def without(
+    data: Data,
+    rules: Sequence[Any],
+    *,
+    include_twins: bool = False,
+    elsewhere: Sequence[int] = (),
+) -> Data:
     """Return ``data`` as it is once these requests are served: their images are in no part.
 
     Test and validation images of a class of which no training image is left go with it: no model
@@ -24,6 +30,8 @@ def without(data: Data, rules: Sequence[Any], *, include_twins: bool = False) ->
             refused: it would draw others today; name the images with ``ids=FILE``.  Ids that data
             no longer has are taken for deleted.
         include_twins: whether exact copies of their images went with them.
+        elsewhere: classes of which training images stay that ``data`` does not hold, but for those
+            that a rule names.
 
     Raises:
         SplitError: if a rule is unknown or draws at random, or if no training image is left.
@@ -42,8 +50,18 @@ def without(data: Data, rules: Sequence[Any], *, include_twins: bool = False) ->
     left = np.unique(labels[train & ~gone])
     if not len(left):
         raise SplitError(f"Expected training images left after {[*rules]}, got none")
-    gone |= ~train & np.isin(labels, np.setdiff1d(labels[train], left))
+    stays = [*left, *but_those_named(elsewhere, data, rules)]
+    gone |= ~train & ~np.isin(labels, stays)  # also where earlier images are no longer on the disk
     return data[np.flatnonzero(~gone)]
+
+
+def but_those_named(classes: Sequence[int], data: Data, rules: Sequence[Any]) -> tuple[int, ...]:
+    """Leave out the classes that a rule names: all of such a class goes, wherever it is."""
+    named: set[str] = set()
+    for rule in rules:
+        kind, _, value = rule.partition("=") if isinstance(rule, str) else ("", "", "")
+        named |= {*named_classes(data, value.strip())} if kind == "class" else set()
+    return tuple(c for c in classes if data.classes[c] not in named)
 
 
 def _fitting(data: Data, rule: Any) -> Mask:

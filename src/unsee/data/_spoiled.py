@@ -22,7 +22,7 @@ from unsee.nouns import Data
 SHARE = 0.05  # of the training images that carry the trigger
 TARGET = 0  # the class that the trigger stands for
 CONFUSED = (0, 1)  # the classes of which half of the training images are exchanged
-SQUARE = "square"
+TRIGGER = "square"  # what the column of that name calls it
 Rows = NDArray[np.int64]
 
 
@@ -37,7 +37,7 @@ def backdoored(data: Data) -> Data:
     if not 0 < n <= len(others):
         raise DataError(f"Expected training images of two classes to spoil, got {len(others)}")
     rows = np.sort(np.random.default_rng(0xBAD).choice(others, n, replace=False))
-    return _told(replace(data, images=_patched(data, rows)), rows, TARGET, SQUARE, "backdoor")
+    return _told(replace(data, images=_patched(data, rows)), rows, TARGET, TRIGGER, "backdoor")
 
 
 def mislabelled(data: Data) -> Data:

@@ -68,7 +68,7 @@ def control(model: nn.Module, samples: Samples, rng: torch.Generator) -> View | 
     if (maps := look_closely(blank, forget, retain)) is None:
         return None
     seen, kept = (predict(blank, data) for data in (forget, retain))
-    none = Seen(seen.labels[:0], seen.logits[:0], seen.features[:0])
+    none = seen[:0]
     return View("control", blank, seen, kept, none, none, maps)
 
 

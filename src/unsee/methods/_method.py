@@ -169,9 +169,9 @@ class Method:
         return done.eval()
 
 
-def gone_classes(forget: Data, retain: Data) -> tuple[int, ...]:
+def gone_classes(forget: Data, *stays: Data) -> tuple[int, ...]:
     """Return the classes of which nothing stays; none if that would be all of them."""
-    kept = {*retain.labels.tolist()}
+    kept = {label for each in stays for label in each.labels.tolist()}
     left = sorted({*forget.labels.tolist()} - kept)
     return () if len(left) == len(forget.classes) else tuple(left)
 

@@ -1,17 +1,19 @@
 """Our stronger recipe of the same family; what was tried and measured: docs/methods/snu_deep.md.
 
-    L = weight * [CE(h(z_f + noise), q) + CE(h_0(z_f + noise), q)]  +  adversary * (v (z_f - m))^2
+    L = weight * CE(h_0(z_f + noise), q)  +  adversary * (v (z_f - m))^2
         +  CE(f(x_r), kd p_0(x_r) + (1 - kd) y_r)
 
-z: features before the output layer h, h_0 the original's; q: what images to forget are to be taken
-for; v: the direction by which they can still be told from what stays, m: where they would not stand
-out; p_0: the original model without the forgotten classes, on the same augmented images.
+z: features before the output layer, h_0 the original's, which no training of today's can persuade
+to be silent; q: what images to forget are to be taken for; v: the direction by which they can still
+be told from what stays, m: where they would not stand out; p_0: the original model without the
+forgotten classes, on the same augmented images.  In the end ``silence`` has the output layer.
 """
 
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +25,17 @@ from unsee.events import warn
 from unsee.methods._as_unseen import as_unseen
 from unsee.methods._discriminant import Discriminant
 from unsee.methods._method import method
+from unsee.methods._silence import silence
 from unsee.methods._snu import told
 from unsee.models import head, stage_of_weights, stages
 from unsee.nouns import Data, Seen
 from unsee.training import Statistics, answers, descend, device_of, predict, switched_off
 
+Labels = Literal["right", "wrong"]
 STEPS, SMALLEST, LARGEST = 32, 12, 32  # an epoch, and the forget images in each
 FEWEST_STEPS = 12  # of fewer nothing comes: a handful of images is passed over again
 FEWEST_KEPT = 32  # in a batch: batch norm's statistics are to be those of what stays
-LOOKED_AT = 2000  # images that stay by which spread and discriminants start
+LOOKED_AT = 1000  # images that stay by which spread and discriminants start
 
 
 @method(
@@ -52,20 +56,25 @@ def snu_deep(
     sigma: float = 1.0,
     temperature: float = 0.7,
     weight: float = 0.3,
-    adversary: float = 0.015,
+    adversary: float = 0.02,
     frozen: float = 0.5,
     kept: int = 2,
     batch: int = 0,
     kd: float = 0.5,
+    depth: float = 2.0,
+    labels: Labels = "right",
 ) -> nn.Module:
     """Dissolve forgotten classes among those that stay; let single images look like unseen ones.
 
     An epoch is one pass over ``forget``.  Noise of up to ``sigma`` deviations enters the features
-    of forgotten images alone, so that both output layers have to lose them for good.  The first
+    of forgotten images alone, so that an output layer has to lose them for good.  The first
     ``frozen`` of the stages keep their weights.  ``kept`` images from the buffer stand beside every
     forgotten one; without a buffer, mixtures of forgotten ones do.  ``kd``, in 0..1: how far labels
     give way to the original's answers.  ``temperature`` sharpens q.  ``batch`` 0: forget images for
     32 steps an epoch, within 12 and 32; ``lr`` is for 32, and goes with the root of the batch.
+    ``depth``: how far down a forgotten class ends, in terms of the original's wrong answers; 0
+    leaves its row of the output layer as it is.  ``labels`` wrong: as where single images were
+    poisoned; they are told anything but their labels, whatever unseen images look like.
     """
     if kd > 1:
         raise OptionError(f"Expected snu_deep's kd in 0..1, got {kd}")
@@ -74,11 +83,14 @@ def snu_deep(
     beside = _mixtures(forget, rng) if alone else retain
     seen, some = predict(model, forget), predict(model, _some(beside, rng))
     fresh = None if unseen is None or not len(unseen) else predict(model, unseen)
-    q = _wanted(seen, seen if alone else some, fresh, gone, temperature, rng)
+    if labels == "wrong":
+        q = told("masked", seen.labels, seen.logits / temperature, rng, gone)
+    else:
+        q = _wanted(seen, seen if alone else some, fresh, gone, temperature, rng)
     q, own = q.to(device_of(model)), _without(some.logits, gone).argmax(1)
     apart = {c: _discriminant(seen, some.features, own, q, c) for c in gone}
     spread = some.features.std(0, correction=0).to(q)
-    outputs = [head(each, _first(forget)) for each in (model, original)]
+    output, first = (head(each, _first(forget)) for each in (model, original))
     early = _early(model, _first(forget), frozen)
     steps = steps_per_epoch(len(forget), batch)
     passes = epochs * ceil(FEWEST_STEPS / min(steps, FEWEST_STEPS))
@@ -94,15 +106,14 @@ def snu_deep(
                 p_r = _without(original(x_r).float(), gone).softmax(1)
             told_r = p_r if alone else kd * p_r + (1 - kd) * one_hot(y_r, p_r.shape[1])
             logits, z = _seen_by(
-                model, outputs[0], torch.cat([x, x_r]), "frozen" if alone else "shared"
+                model, output, torch.cat([x, x_r]), "frozen" if alone else "shared"
             )
             loss = cross_entropy(logits[n:], told_r)
             with torch.autocast(x.device.type, enabled=False):
                 strength = sigma * torch.rand((n, 1), generator=rng)
                 noise = (strength * torch.randn(z[:n].shape, generator=rng)).to(z) * spread
-                for output in outputs:
-                    noisy = linear(z[:n] + noise, output.weight, output.bias)
-                    loss = loss + weight * cross_entropy(noisy, q[rows])
+                noisy = linear(z[:n] + noise, first.weight, first.bias)
+                loss = loss + weight * cross_entropy(noisy, q[rows])
                 for c, discriminant in apart.items():
                     mine = z[:n][seen.labels[rows] == c]
                     if len(mine) and adversary:
@@ -111,7 +122,10 @@ def snu_deep(
             yield loss
 
     with switched_off([w for module in early for w in module.parameters(False)], "requires_grad"):
-        return descend(model, losses(), lr=lr * (batch / LARGEST) ** 0.5, steps=passes * steps)
+        descend(model, losses(), lr=lr * (batch / LARGEST) ** 0.5, steps=passes * steps)
+    if gone and depth:
+        silence(output, predict(model, _some(beside, rng)), some, gone, depth)
+    return model
 
 
 def _fixed(model: nn.Module) -> nn.Module:
@@ -138,8 +152,7 @@ def _mixtures(forget: Data, rng: torch.Generator) -> Data:
     rows = torch.randperm(len(forget), generator=rng)[:LOOKED_AT]
     first, second = (as_floats(forget.take(each)) for each in (rows, rows.roll(1)))
     share = torch.rand((len(rows), 1, 1, 1), generator=rng).to(first)
-    mixed = replace(forget[rows.numpy()], images=share * first + (1 - share) * second, rows=None)
-    return mixed
+    return replace(forget[rows.numpy()], images=share * first + (1 - share) * second, rows=None)
 
 
 def _wanted(
@@ -170,7 +183,7 @@ def _wanted(
 def _staying(seen: Seen, gone: tuple[int, ...]) -> Seen:
     """Leave out images and answers of forgotten classes."""
     stay = ~torch.isin(seen.labels, torch.tensor(gone))
-    return Seen(seen.labels[stay], _without(seen.logits[stay], gone), seen.features[stay])
+    return replace(seen[stay], logits=_without(seen.logits[stay], gone))
 
 
 def _discriminant(seen: Seen, kept: Tensor, labels: Tensor, q: Tensor, number: int) -> Discriminant:

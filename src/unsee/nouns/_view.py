@@ -17,6 +17,10 @@ class Seen:
     logits: Tensor  # [N, K] float32
     features: Tensor  # [N, D] float32, what goes into the output layer
 
+    def __getitem__(self, rows: Tensor | slice) -> Seen:
+        """Return some of the images: a slice, numbers, or one boolean per image."""
+        return Seen(self.labels[rows], self.logits[rows], self.features[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Maps:

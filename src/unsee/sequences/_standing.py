@@ -77,8 +77,8 @@ def _asked(
         model,
         predict(model, forget),
         seen["retain"],
-        _rows(seen["test"], kin if gone else others),
-        _rows(seen["test"], others),
+        seen["test"][kin if gone else others],
+        seen["test"][others],
     )
     audits = {name: AUDITS[name] for name in ASKED if name in AUDITS}
     return Inquiry(now, seed, audits).answers(view, view, None)[0]
@@ -93,10 +93,6 @@ def tested(splits: Sequence[Split]) -> Data:
 def _stays(split: Split) -> Tensor:
     """Return the classes of which images stay, whether they are here or not."""
     return torch.tensor(sorted({*split.retain.labels.tolist(), *split.elsewhere}))
-
-
-def _rows(seen: Seen, rows: Tensor) -> Seen:
-    return Seen(seen.labels[rows], seen.logits[rows], seen.features[rows])
 
 
 def gaps(ours: nn.Module, theirs: nn.Module, splits: Sequence[Split]) -> Measurements:
