@@ -591,6 +591,25 @@ def test_moments_go_where_their_part_cannot_be_taken_out(trained, data, why):
     assert buffers.Buffer.pack(left)
 
 
+def test_a_class_that_goes_is_gone_whether_all_of_it_is_here_or_not(trained, data):
+    some = only(data, of_class(data, 2) & (np.arange(len(data)) > 9))
+    beside, placed = buffers.placed(buffers.make(trained, data, share=0.25), some, "")
+    with noted():
+        left = buffers.emptied(placed, beside, "class=c", model=trained)
+    assert left.counts == (24, 24, 0) and left.facts["removed"] == [0, 0, 24]
+
+
+def test_the_same_images_are_not_taken_out_twice(trained, data, tmp_path):
+    (tmp_path / "ids.txt").write_text("\n".join(data.part("train").ids[:3].tolist()))
+    made = buffers.make(trained, data, share=0.25)
+    beside, placed = buffers.placed(made, data, "")
+    left = buffers.emptied(placed, beside, f"ids={tmp_path / 'ids.txt'}", model=trained)
+    assert sum(left.counts) == sum(made.counts) - 3
+    beside, placed = buffers.placed(left, data, "")
+    with pytest.raises(DataError, match="taken out before"):
+        buffers.emptied(placed, beside, f"ids={tmp_path / 'ids.txt'}", model=trained)
+
+
 def test_an_emptied_buffer_is_read_again(tmp_path, trained, data):
     beside, placed = buffers.placed(buffers.make(trained, data, share=0.25), data, "")
     for model in (trained, None):
@@ -630,6 +649,26 @@ def test_the_verb_writes_what_unlearning_takes(files, capsys):
     assert call("buffer", *few, *empty) == 0
     left = buffers.read(out)
     assert left.counts == (24, 24, 0) and left.moments is not None and len(left.data) == 12
+
+
+def test_what_was_unseen_earlier_is_in_no_new_buffer(files, capsys):
+    model, out = str(files / "model.safetensors"), files / "later.npz"
+    base = (*QUIET, "--data", f"npz:{files / 'all.npz'}", "--model", model, "--out", str(out))
+    assert call("buffer", *base, "--earlier", "class=c", "--retain-fraction", "1") == 0
+    assert buffers.read(out).counts == (24, 24, 0)
+    assert (
+        call("buffer", *base, "--buffer", str(out), "--without", "class=a", "--earlier", "x") == 2
+    )
+    assert "no --earlier with --buffer" in capsys.readouterr().err
+
+
+def test_a_buffer_and_a_share_to_draw_exclude_each_other(files, capsys):
+    flags = ("--forget", "class=c", "--buffer", str(files / "buffer25.npz"))
+    given = ("--data", f"npz:{files / 'all.npz'}", "--model", str(files / "model.safetensors"))
+    out = str(files / "both.safetensors")
+    asked_for = (*QUIET, *given, *flags, "--retain-fraction", "0.2", "--out", out)
+    assert call("unlearn", *asked_for) == 2
+    assert "--buffer or --retain-fraction" in capsys.readouterr().err
 
 
 def test_an_audit_alone_takes_what_stays_from_the_buffer(files):

@@ -223,6 +223,7 @@ def test_without_a_retrained_model_there_is_no_verdict():
         (True, {"test_accuracy": 0.9}, ("red", "damaged")),
         (True, {"retain_accuracy": 0.9}, ("red", "damaged")),
         (True, {"test_accuracy": 0.94}, ("grey", "no reference")),
+        (True, {"test_accuracy": Measurement(0.9, 0.7, 0.98, 20)}, ("grey", "no reference")),
         (True, {"test_accuracy": 0.9, "forget_accuracy": 0.99}, ("red", "damaged")),
         (False, {"forget_accuracy": 1.0, "test_accuracy": 0.9}, ("red", "damaged")),
         (False, {"forget_accuracy": 1.0}, ("grey", "no reference")),  # as on test images, nearly

@@ -177,14 +177,14 @@ class Bench:
             "membership_auc": _attacks(*sides),
             "probe_recall": _share(probe == GONE),
             "few_shot_recall": _share(shots),
-            "relearn_recall_restored": self.restored(model),
+            **self.relearned(model),
             "js_distance": _share(apart),
             "js_divergence": _share(apart.square()),
             "confidence": _share(answers.max(1).values),
         }
 
-    def restored(self, model: nn.Module) -> float | None:
-        """Return recall after 20 steps of learning again, the original's output layer put back."""
+    def relearned(self, model: nn.Module) -> dict[str, float | None]:
+        """Return recall after 20 steps of learning again: as it is, and with the first layer."""
         forget, retain = (self.of_class("train", gone=x) for x in (True, False))
         unseen, rng = self.of_class("test", gone=True), generator(11, "rl")
         parts = ((unseen, TESTED), (forget, FORGET), (retain, RETAIN))
@@ -197,9 +197,12 @@ class Bench:
             np.concatenate([old.parts, kept.parts]),
             unseen.classes,
         )
-        layer = head(self.original, as_floats(unseen.take(torch.arange(1))))
-        curve = _curve(model, _Lesson(taught, asked, 123, 2.0), layer)
-        return curve.recall[-1] if curve.hits else None
+        first = head(self.original, as_floats(unseen.take(torch.arange(1))))
+        lesson, found = _Lesson(taught, asked, 123, 2.0), dict[str, float | None]()
+        for name, layer in (("relearn_recall", None), ("relearn_recall_restored", first)):
+            curve = _curve(model, lesson, layer)
+            found[name] = curve.recall[-1] if curve.hits else None
+        return found
 
 
 def _attacks(ours: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> dict[str, float]:

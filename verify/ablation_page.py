@@ -21,9 +21,10 @@ MEASURED = {
     "probe": "probe_recall",
     "few-shot": "few_shot_recall",
     "restored": "relearn_recall_restored",
+    "relearned": "relearn_recall",
     "JS": "js_distance",
 }
-COLUMNS = (*GOALS, "JS")
+COLUMNS = (*GOALS, "relearned", "JS")
 
 
 def figures(cell: cells.Cell, retrained: cells.Cell) -> dict[str, float | None]:
@@ -31,7 +32,7 @@ def figures(cell: cells.Cell, retrained: cells.Cell) -> dict[str, float | None]:
     measured = cell["measured"]
     ours, theirs = measured["membership_auc"], retrained["measured"]["membership_auc"]
     gaps = [abs(ours[name] - theirs[name]) for name in theirs]
-    found = {column: measured[name] for column, name in MEASURED.items()}
+    found = {column: measured.get(name) for column, name in MEASURED.items()}
     return found | {"AUC worst": max(gaps), "AUC mean": cells.mean(gaps)}
 
 
@@ -92,7 +93,7 @@ def _given(found: dict[str, cells.Cell], looked: str, size: dict[str, int]) -> l
         lines.append(_line(title, "", [_number(row[column]) for column in COLUMNS]))
     signs = {column: "≥" if column in ("retain", "test") else "≤" for column in limits}
     told = [f"{signs[column]} {limit:.3f}" for column, limit in limits.items()]
-    return [*lines, _line("goal", "", [*told, ""]), ""]
+    return [*lines, _line("goal", "", [*told, "", ""]), ""]
 
 
 def _head(more: tuple[str, ...]) -> list[str]:

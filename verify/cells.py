@@ -1,12 +1,16 @@
 """Cells of evidence: one small JSON file each, so that a stopped script goes on where it was."""
 
 import argparse
+import hashlib
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from main_job import SHARED
 
 from unsee.folder import write
 
@@ -75,6 +79,12 @@ def command(
     elif not asked.page:
         measure(folder, digests(), make, asked.cells)
     publish(read_all(folder))
+
+
+def made_by(*sources: str, asked: Any = None) -> str:
+    """Return a digest of sources and of what a cell asks of them, wherever the data are."""
+    words = json.dumps(asked, sort_keys=True, default=asdict).replace(str(SHARED), "shared")
+    return hashlib.sha256("\n".join([*sources, words]).encode()).hexdigest()
 
 
 def rounded(value: Any) -> Any:

@@ -99,11 +99,13 @@ def digests() -> dict[str, str]:
     """Return by the name of every cell the digest of the sources that decide its numbers."""
     ours, theirs = provenance.digest("snu_deep"), provenance.digest("retrain")
     found = {
-        f"{name}-{model}": ours if "seed" in model else theirs
+        f"{name}-{model}": cells.made_by(
+            ours if "seed" in model else theirs, asked=[task, model, DRAWS, TIMED]
+        )
         for name, task in TASKS.items()
         for model in task.cells()
     }
-    return found | {"flat": ours}
+    return found | {"flat": cells.made_by(ours, asked=[LENGTHS, ROUNDS, STAYS, GOES])}
 
 
 class Bench:

@@ -60,8 +60,11 @@ def digests() -> dict[str, str]:
     """Return by the name of every cell the digest of the sources that decide its numbers."""
     ours, theirs = provenance.digest(METHOD), provenance.digest("retrain")
     return {
-        f"{base}-class{number}-{kind}": theirs if kind == "original" else ours
-        for base in BASES
+        f"{base}-class{number}-{kind}": cells.made_by(
+            theirs if kind == "original" else ours,
+            asked=[config, number, SETTINGS.get(kind), MOST, ASKED],
+        )
+        for base, config in BASES.items()
         for number in range(10)
         for kind in ("original", *SETTINGS)
     }

@@ -5,8 +5,6 @@ One cell is one sequence of requests, or one harm to undo; each is a small JSON 
 below its mark.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -159,17 +157,8 @@ def digests() -> dict[str, str]:
     ours = [provenance.digest(METHOD)]
     ours += [provenance.code((source / f).read_text()) for f in ("_serve.py", "_standing.py")]
     harms = [*ours, *map(provenance.digest, OTHERS)]
-    found = {name: _digest([*ours, _asked(*case)]) for name, case in CASES.items()}
-    return found | {name: _digest([*harms, _asked(case)]) for name, case in HARMS.items()}
-
-
-def _asked(config: Config, rules: tuple[str, ...] = ()) -> str:
-    words = json.dumps([asdict(config), rules, LOOKED_AT], sort_keys=True)
-    return words.replace(str(SHARED), "shared")
-
-
-def _digest(words: list[str]) -> str:
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+    found = {name: cells.made_by(*ours, asked=[*case, LOOKED_AT]) for name, case in CASES.items()}
+    return found | {name: cells.made_by(*harms, asked=case) for name, case in HARMS.items()}
 
 
 # The page, from the cells alone.

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,18 +63,22 @@ def described(split: Split) -> Facts:
 
 
 def forgotten(split: Split) -> Facts:
-    """Return what is to go, without naming a single image.
-
-    The digest of the ids is keyed by the data's fingerprint: ids are easily guessed, pixels are
-    not.
-    """
-    ids, key = json.dumps(sorted(split.forget.ids.tolist())), split.fingerprint.encode()
+    """Return what is to go, without naming a single image."""
     return {
         "rule": split.rule,
         "count": len(split.forget),
-        "ids_digest": hmac.new(key, ids.encode(), hashlib.sha256).hexdigest(),
+        "ids_digest": ids_digest(split.forget.ids.tolist(), split.fingerprint),
         "gone": [split.classes[number] for number in split.gone],
     }
+
+
+def ids_digest(ids: Sequence[str], fingerprint: str) -> str:
+    """Return a digest of a set of ids, keyed by that of the data.
+
+    Ids are easily guessed, pixels are not.
+    """
+    words = json.dumps(sorted(ids)).encode()
+    return hmac.new(fingerprint.encode(), words, hashlib.sha256).hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unsee.accounting import ids_digest
 from unsee.buffers._record import Buffer, Moments
 from unsee.draws import generator
 from unsee.errors import DataError, OptionError
@@ -70,6 +71,7 @@ def make(
         "fingerprint": data.fingerprint,
         "augment": [*data.augment],
         "removed": [0] * len(counts),
+        "emptied": [],
     }
     chosen = train[rows.numpy()]
     alone = replace(chosen, images=chosen.take(torch.arange(len(chosen))), rows=None)
@@ -97,7 +99,12 @@ def learned(features: Tensor, labels: Tensor, counts: Sequence[int]) -> Moments:
 
 
 def without(
-    buffer: Buffer, gone: NDArray[np.bool_], forget: Data, model: nn.Module | None = None
+    buffer: Buffer,
+    gone: NDArray[np.bool_],
+    forget: Data,
+    model: nn.Module | None = None,
+    *,
+    whole: Sequence[int] = (),
 ) -> Buffer:
     """Take what is forgotten out of a buffer: images, counts, and their part of the moments.
 
@@ -109,14 +116,17 @@ def without(
         gone: ``[n]`` which of its images go.
         forget: all training images that go, in the buffer or not.
         model: the one that the buffer was made for.
+        whole: classes that go altogether, whether all of their images are here or not.
 
     Raises:
-        DataError: if more images go than there are.
+        DataError: if more images go than there are, or just these went before.
 
     """
     lost = torch.bincount(forget.labels.cpu(), minlength=len(buffer.counts))
     counts = torch.tensor(buffer.counts)
-    if bool((lost > counts).any()):
+    lost[[*whole]] = counts[[*whole]]
+    taken, before = ids_digest(forget.ids.tolist(), buffer.facts["fingerprint"]), buffer.facts
+    if bool((lost > counts).any()) or taken in before["emptied"]:
         raise DataError(
             f"Expected at most {counts.tolist()} images per class to take out of the buffer, got "
             f"{lost.tolist()}: were they taken out before?"
@@ -127,11 +137,12 @@ def without(
         moments = None
     elif moments is not None and model is not None:
         moments = _reduced(moments, counts, forget, model)
-    removed = [a + b for a, b in zip(buffer.facts["removed"], lost.tolist(), strict=True)]
+    removed = [a + b for a, b in zip(before["removed"], lost.tolist(), strict=True)]
     stays = buffer.data[np.flatnonzero(~gone)]
     alone = replace(stays, images=stays.take(torch.arange(len(stays))), rows=None)
     left = tuple((counts - lost).tolist())
-    return Buffer(alone, left, moments, {}, buffer.facts | {"removed": removed})
+    facts = before | {"removed": removed, "emptied": [*before["emptied"], taken]}
+    return Buffer(alone, left, moments, {}, facts)
 
 
 def _picked(features: Tensor, labels: Tensor, each: list[int], pick: str, seed: int) -> Tensor:

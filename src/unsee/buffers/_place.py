@@ -9,7 +9,7 @@ from torch import nn
 
 from unsee.buffers._make import without
 from unsee.buffers._record import Buffer
-from unsee.data import joined, to_forget
+from unsee.data import but_those_named, joined, to_forget
 from unsee.errors import DataError, OptionError
 from unsee.events import warn
 from unsee.methods import Method
@@ -127,11 +127,14 @@ def emptied(
 
     Raises:
         SplitError: if the rule is unknown or chooses no training image.
-        DataError: if they were taken out before.
+        DataError: if just these, or more than there are, were taken out before.
 
     """
     forget, words, _ = to_forget(data, rule, seed=seed, include_twins=include_twins)
     going = data[np.flatnonzero(forget)]
-    unseen = {*placed.elsewhere} & {*going.labels.tolist()} if words.startswith("class=") else {}
+    whole = {*range(len(data.classes))} - {
+        *but_those_named(range(len(data.classes)), data, [words])
+    }
     gone = np.isin(placed.ids, going.ids)
-    return without(placed.buffer, gone, going, None if unseen else model)
+    moments_of = None if whole & {*placed.elsewhere} else model  # those of what is not here: lost
+    return without(placed.buffer, gone, going, moments_of, whole=sorted(whole))

@@ -38,7 +38,9 @@ class Buffer:
     counts: tuple[int, ...]  # training images per class, those in the buffer among them
     moments: Moments | None  # None: they held what has been forgotten since
     norms: dict[str, Tensor]  # running means and variances of batch norm, as the model has them
-    facts: dict[str, Any]  # pick, share, seed; model, fingerprint: digests; removed: per class
+    facts: dict[
+        str, Any
+    ]  # pick, share, seed; model, fingerprint, emptied: digests; removed: per class
 
     def pack(self) -> bytes:
         """Return the file: the same bytes for the same buffer."""
@@ -109,6 +111,7 @@ def _facts(text: NDArray[Any], path: Path) -> dict[str, Any]:
         **{name: str for name in ("pick", "name", "model", "fingerprint")},
         "augment": list,
         "removed": list,
+        "emptied": list,
         "seed": int,
         "share": (int, float),
     }

@@ -39,6 +39,7 @@ def buffer(
         str | None,
         Option("--without", metavar="RULE", help="As --forget: what leaves the --buffer."),
     ] = None,
+    earlier: flags.Earlier = None,
     include_twins: flags.IncludeTwins = False,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
@@ -54,12 +55,13 @@ def buffer(
     if (buffer is None) is not (without is None):
         raise OptionError("Expected --buffer and --without together, to take images out, got one")
     odd = [flag for name, flag in OF_A_PICK.items() if name in flags.given(context)]
+    odd += ["--earlier"] if earlier else []
     if buffer and odd:
         raise OptionError(f"Expected no {' and '.join(odd)} with --buffer: it is chosen already")
     given = flags.required(model, "--model", "original.safetensors")
     path = flags.new_file(out, force=force, inputs=(given,))
     config = flags.config_of(context)
-    from unsee import buffers, console, events, folder, models, preparation
+    from unsee import buffers, console, data as sources, events, folder, models, preparation
 
     with console.progress(quiet=quiet), events.stage("buffer"):
         bench, digest = preparation.lay_out(config), buffers.digest_of(given)
@@ -74,10 +76,11 @@ def buffer(
                 model=bench.load(checkpoint) if digest == bench.buffer.made_for else None,
             )
         else:
-            preparation.knows_its_images(bench, checkpoint, bench.train)
+            left = sources.without(bench.data, config.earlier, include_twins=include_twins)
+            preparation.knows_its_images(bench, checkpoint, left.part("train"))
             made = buffers.make(
                 bench.load(checkpoint),
-                bench.data,
+                left,
                 share=retain_fraction,
                 pick=pick,
                 seed=seed,

@@ -129,6 +129,8 @@ def config_of(context: Context, **others: Any) -> "Config":
 
     from unsee.nouns import Config
 
+    if {"buffer", "retain_fraction"} <= given(context):
+        raise OptionError("Expected --buffer or --retain-fraction, got both: a buffer is whole")
     flags = {name: value for name, value in context.params.items() if value is not None}
     for name in ("mean", "std"):
         if name in flags:

@@ -10,7 +10,7 @@ from unsee.data._batches import (
     steps_per_epoch as steps_per_epoch,
 )
 from unsee.data._choose import Validate as Validate, choose as choose, to_forget as to_forget
-from unsee.data._earlier import without as without
+from unsee.data._earlier import but_those_named as but_those_named, without as without
 from unsee.data._join import aligned as aligned, joined as joined
 from unsee.data._npz import arrays_of as arrays_of
 from unsee.data._open import SOURCES as SOURCES, load as load

@@ -172,7 +172,7 @@ def _alone(audits: Audits, gone: bool) -> Verdict:
         name: f"{TITLES[name]}: {a.value:.3f}, more than {LOST:g} below the original's "
         f"{a.original:.3f}"
         for name, a in audits.items()
-        if name in UTILITY and a.value < a.original - LOST
+        if name in UTILITY and a.value < a.original - LOST and a.value_high < a.original
     }
     if lost:
         return Verdict("red", "damaged", tuple(lost.values()))
