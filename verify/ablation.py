@@ -197,11 +197,11 @@ class Bench:
             np.concatenate([old.parts, kept.parts]),
             unseen.classes,
         )
-        first = head(self.original, as_floats(unseen.take(torch.arange(1))))
+        one = as_floats(unseen.take(torch.arange(1)))
         lesson, found = _Lesson(taught, asked, 123, 2.0), dict[str, float | None]()
-        for name, layer in (("relearn_recall", None), ("relearn_recall_restored", first)):
-            curve = _curve(model, lesson, layer)
-            found[name] = curve.recall[-1] if curve.hits else None
+        for name, whose in (("", model), ("_restored", self.original)):
+            curve = _curve(model, lesson, head(whose, one))  # ends after 20 steps
+            found[f"relearn_recall{name}"] = curve.recall[-1] if curve.hits else None
         return found
 
 
