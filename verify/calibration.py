@@ -88,7 +88,10 @@ def cells() -> Iterator[Cell]:
 
 @lru_cache(maxsize=2)
 def job_of(rule: str) -> Job:
-    """Prepare the data once a process."""
+    """Prepare the data once a process.
+
+    As a run does by default: where single images go, half of the test images are for validation.
+    """
     with events.noted():
         return prepare(replace(BASE, forget=RULES[rule]))
 
