@@ -114,8 +114,7 @@ def test_a_class_of_mnist_is_forgotten_faster_than_retrained():
     assert value(found, "unlearned", "forget_accuracy") <= 0.01
     kept = (value(found, model, "test_accuracy") for model in ("unlearned", "retrained"))
     assert next(kept) >= next(kept) - 0.01
-    # The goal is 4; the discriminant and the second pass of the teacher cost more than they did.
-    assert cell["seconds"]["retrain"] / cell["seconds"]["unlearn"] >= 3
+    assert cell["seconds"]["retrain"] / cell["seconds"]["unlearn"] >= 4
     assert cell["image_gradients"]["retrain"] / cell["image_gradients"]["unlearn"] >= 4
     assert cell["images_per_second"]["retrain"] >= 0.9 * cell["images_per_second"]["train"]
 

@@ -238,7 +238,7 @@ def test_trials_are_told_one_by_one_and_their_steps_are_not(trained, tunable):
     with listening(heard.append):
         tune(trained, tunable, trials=3)
     assert [(event.done, event.total) for event in heard] == [(1, 3), (2, 3), (3, 3)]
-    assert heard[0].message.startswith("trial 0 with lr=0.02, adversary=0.015: short of ")
+    assert heard[0].message.startswith("trial 0 with lr=0.02, adversary=0.02: short of ")
 
 
 def test_nothing_of_the_audits_is_looked_at(trained, tunable, monkeypatch):

@@ -33,7 +33,7 @@ from unsee.training import Statistics, answers, descend, device_of, predict, swi
 
 Labels = Literal["right", "wrong"]
 STEPS, SMALLEST, LARGEST = 32, 12, 32  # an epoch, and the forget images in each
-FEWEST_STEPS = 12  # of fewer nothing comes: a handful of images is passed over again
+FEWEST_STEPS = 24  # of fewer little comes: few images are passed over again
 FEWEST_KEPT = 32  # in a batch: batch norm's statistics are to be those of what stays
 LOOKED_AT = 1000  # images that stay by which spread and discriminants start
 
