@@ -122,6 +122,7 @@ def test_the_workbench_is_snu_deep_where_both_do_the_same(bench, monkeypatch):
 
     for module in ("workbench", "unsee.methods._snu_deep"):
         monkeypatch.setattr(sys.modules[module], "batches", drawn)
+    monkeypatch.setattr(sys.modules["unsee.methods._snu_deep"], "FEWEST_STEPS", 1)  # one pass
     options = {"temperature": 0.7, "weight": 0.0, "kd": 0.5, "kept": 11, "batch": 3, "lr": 1e-2}
     theirs = METHODS["snu_deep"].run(
         copy.deepcopy(model),
