@@ -8,7 +8,6 @@ moves on, and ``--again`` measures it with the sources of today.
 
 import argparse
 import copy
-import hashlib
 import sys
 import tomllib
 from functools import cached_property
@@ -67,7 +66,7 @@ def digests(*, again: bool = False) -> dict[str, str]:
     """Return what a cell has to be made by: what is there stands for its setting, unless again."""
     found = {} if again else cells.read_all(RESULTS)
     ours = [provenance.code(Path(x).read_text()) for x in (__file__, workbench.__file__)]
-    today = hashlib.sha256("\n".join([*ours, provenance.digest("snu_deep")]).encode()).hexdigest()
+    today = cells.made_by(*ours, provenance.digest("snu_deep"))
     return {
         name: found[name]["sources"]
         if name in found and found[name]["setting"] == setting

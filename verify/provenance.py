@@ -7,7 +7,9 @@ the same before and after (``verify/same.py``), both states of it count as one: 
 import ast
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
 SAME = Path(__file__).parent.parent / "docs" / "evidence" / "same.json"
@@ -44,6 +46,7 @@ def digest(method: str, common: str = "") -> str:
     return hashlib.sha256(f"{own.hexdigest()} {common or earliest()}".encode()).hexdigest()
 
 
+@cache
 def digest_of_common() -> str:
     """Return a SHA-256 over the code of the files on which the numbers of every method depend."""
     total = hashlib.sha256()
@@ -55,10 +58,15 @@ def digest_of_common() -> str:
     return total.hexdigest()
 
 
+def records() -> list[dict[str, Any]]:
+    """Return which common sources gave the same numbers as others before, the oldest first."""
+    return json.loads(SAME.read_text()) if SAME.exists() else []
+
+
 def earliest() -> str:
     """Return the digest of the earliest common sources by which numbers come out the same."""
     now = digest_of_common()
-    for record in reversed(json.loads(SAME.read_text()) if SAME.exists() else []):
+    for record in reversed(records()):
         now = record["before"] if now == record["after"] else now
     return now
 

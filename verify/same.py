@@ -78,8 +78,7 @@ def main() -> None:
         if far > TOLERANCE:
             raise SystemExit("not the same: make verify")
         compared[name] = {"figures": len(old), "furthest_apart": far, "where": where}
-    records = json.loads(provenance.SAME.read_text()) if provenance.SAME.exists() else []
-    records.append({"before": before, "after": after, "cells": compared})
+    records = [*provenance.records(), {"before": before, "after": after, "cells": compared}]
     provenance.SAME.write_text(json.dumps(records, indent=1) + "\n")
 
 

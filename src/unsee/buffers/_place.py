@@ -132,9 +132,8 @@ def emptied(
     """
     forget, words, _ = to_forget(data, rule, seed=seed, include_twins=include_twins)
     going = data[np.flatnonzero(forget)]
-    whole = {*range(len(data.classes))} - {
-        *but_those_named(range(len(data.classes)), data, [words])
-    }
+    every = range(len(data.classes))
+    whole = {*every}.difference(but_those_named(every, data, [words]))
     gone = np.isin(placed.ids, going.ids)
     moments_of = None if whole & {*placed.elsewhere} else model  # those of what is not here: lost
     return without(placed.buffer, gone, going, moments_of, whole=sorted(whole))

@@ -38,9 +38,8 @@ class Buffer:
     counts: tuple[int, ...]  # training images per class, those in the buffer among them
     moments: Moments | None  # None: they held what has been forgotten since
     norms: dict[str, Tensor]  # running means and variances of batch norm, as the model has them
-    facts: dict[
-        str, Any
-    ]  # pick, share, seed; model, fingerprint, emptied: digests; removed: per class
+    # pick, share, seed; model, fingerprint, emptied: digests; removed: per class
+    facts: dict[str, Any]
 
     def pack(self) -> bytes:
         """Return the file: the same bytes for the same buffer."""
