@@ -6,12 +6,13 @@
 # make buffers    what is left where less and less of what stays is shown: half an hour
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
+# make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -40,6 +41,9 @@ buffers: $(STAMP)
 
 sequences: $(STAMP)
 	$(BIN)/python verify/sequences.py
+
+kinds: $(STAMP)
+	$(BIN)/python verify/kinds.py
 
 ablation: $(STAMP)
 	$(BIN)/python verify/ablation.py

@@ -308,3 +308,24 @@ def test_a_verdict_survives_json():
     )
     again = Run.from_json(run.to_json())
     assert again.verdict == run.verdict and again.references == run.references
+
+
+DEEP = CLASSES | {"probe_recall": (0.7, 0.98), "relearn_recall": (0.0, 0.97)}
+
+
+@pytest.mark.parametrize("k, light", [(1, "amber"), (23, "green")])
+def test_what_the_policy_does_not_ask_is_told_and_changes_no_light(k, light):
+    plain, found = (judged(k=k, table=DEEP, **x) for x in ({}, {"relearn_recall": 0.919}))
+    assert found["light"] == plain["light"] == light and found["kind"] == plain["kind"]
+    (told,) = [x for x in found["reasons"] if x not in plain["reasons"]]
+    assert told.startswith("Beside the verdict, recall of the class after 20 steps")
+    assert "0.919, nearer to the original's 0.970 than to the retrained" in told
+    assert "relearn_recall" not in found["audits"]
+
+
+def test_nothing_is_told_beside_a_verdict_that_has_nothing_to_hold_against():
+    assert judged(k=0, table=DEEP, relearn_recall=0.919)["reasons"] == judged(k=0)["reasons"]
+    wide = Measurement(0.6, 0.2, 0.9, 20)  # its interval reaches the retrained side
+    assert judged(k=1, table=DEEP, relearn_recall=wide)["reasons"] == judged(k=1)["reasons"]
+    same = DEEP | {"relearn_recall": (0.93, 0.97)}  # the original relearns as retrained models do
+    assert judged(k=1, table=same, relearn_recall=0.97)["reasons"] == judged(k=1)["reasons"]

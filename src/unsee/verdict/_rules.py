@@ -24,6 +24,7 @@ from unsee.verdict._bands import (
     nearer_in_all,
     nearer_to_original,
 )
+from unsee.verdict._beside import beside
 from unsee.verdict._policy import ESSENTIAL, Policy
 
 DEPTH = "few_shot_recall"
@@ -65,12 +66,12 @@ SENTENCES = {
     "models here.",
     "depth not tested": "The answers are like those of retrained models; how deep the forgetting "
     "goes could not be tested.",
-    "one reference": "Nothing speaks against the forgetting, but one retrained model is too few "
-    "to say more.",
-    "too few references": "Nothing speaks against the forgetting, but the retrained models are "
-    "too few to say more.",
-    "not all was asked": "Nothing speaks against the forgetting, but an audit that a verdict "
-    "cannot do without was not asked.",
+    "one reference": "No audit of the policy speaks against the forgetting, but one retrained "
+    "model is too few to say more.",
+    "too few references": "No audit of the policy speaks against the forgetting, but the "
+    "retrained models are too few to say more.",
+    "not all was asked": "No audit of the policy speaks against the forgetting, but one that a "
+    "verdict cannot do without was not asked.",
     "no reference": "No verdict: there is no retrained model to hold this one against.",
 }
 
@@ -122,7 +123,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
         "sentence": (SUSPICIONS if found.light == "amber" else {} if k else ALONE).get(
             found.kind, SENTENCES[found.kind]
         ),
-        "reasons": [*found.reasons],
+        "reasons": [*found.reasons, *(beside(run) if found.light != "red" else ())],
         "policy": {
             "name": policy.name,
             "sha256": policy.sha256,
