@@ -210,6 +210,9 @@ def _targets(ten: dict[str, Cell]) -> list[str]:
             f"{gap['high']:+.4f}) | ±{allowed} | {_yes(abs(gap['value']) <= allowed)} | "
             f"{dearer[0]:.2f} | {dearer[1]:.2f} | {DEARER} | {_yes(dearer[0] <= DEARER)} |"
         )
+    digits = [c["gaps"]["test_accuracy"]["value"] for n, c in ten.items() if n.startswith("digits")]
+    if len(digits) > 1:
+        lines += ["", f"Digits, mean difference of {len(digits)} seeds: {cells.mean(digits):+.4f}."]
     return [*lines, "", "The cost is judged by image gradients; seconds vary with the machine."]
 
 
