@@ -75,7 +75,7 @@ class CertificateError(UnseeError):
 
     exit_code = 3
 
-    def __init__(self, check: str, why: str) -> None:
+    def __init__(self, check: str, why: str = "") -> None:
         super().__init__(check, why)
         self.check, self.why = check, why
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.certificate._weights import Digests, digests
-from unsee.errors import OptionError, RunError
+from unsee.errors import RunError
 from unsee.folder import CONFIG, STAGES
 from unsee.nouns import Run
 
@@ -41,8 +41,6 @@ def recorded(place: Path) -> Recorded:
     try:
         return _recorded(place)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, OptionError):
-            raise
         raise RunError(
             f"Expected a finished run folder at {place}, got {type(error).__name__}: {error}"
         ) from error

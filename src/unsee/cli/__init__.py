@@ -23,6 +23,7 @@ from unsee.cli._tables import methods as methods, report as report
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
     *("report", "compare", "certify", "verify", "methods", "policy"),
+    "keys",  # a group of verbs; groups stand last
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 
