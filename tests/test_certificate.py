@@ -1,11 +1,13 @@
 """Certificates: what a statement holds and leaves out, which runs and keys are refused."""
 
 import base64
+import errno
 import json
 import os
 import re
 import stat
 import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -16,7 +18,7 @@ import unsee
 from unsee.certificate import new_key
 from unsee.certificate._schema import schema
 from unsee.cli import call
-from unsee.errors import RunError, SigningKeyError, UnseeWarning
+from unsee.errors import RunError, SigningKeyError, StorageError, UnseeWarning
 from unsee.folder import load_run
 
 
@@ -221,6 +223,30 @@ def test_a_key_in_a_repository_is_warned_of(tmp_path):
         new_key(tmp_path / "key.pem")
 
 
+def test_a_full_disk_leaves_no_half_a_key(tmp_path, monkeypatch):
+    def full(number):
+        calls.append(number)
+        if len(calls) > whole:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for whole in (0, 1):  # the private one, the public one
+        calls = []
+        with pytest.raises(StorageError, match="No space left"):
+            new_key(tmp_path / "key.pem")
+        assert not [*tmp_path.iterdir()]
+    with pytest.raises(StorageError):
+        new_key(tmp_path / "nowhere" / "key.pem")
+
+
+def test_a_passphrase_may_come_from_a_pipe(tmp_path):
+    script = "unsee keys new --out key.pem --passphrase-file <(echo horse) && {} -in key.pem {}"
+    script = script.format("openssl pkey", "-passin pass:horse -noout")
+    script = f'unsee() {{ {sys.executable} -m unsee "$@"; }}; {script}'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "key id" in done.stdout, done.stderr
+
+
 def test_an_encrypted_key_needs_its_passphrase(tmp_path, capsys):
     words, key = tmp_path / "words", tmp_path / "key.pem"
     words.write_text("correct horse\n")
@@ -281,6 +307,6 @@ def test_without_the_package_cryptography_its_owner_is_told_what_to_install():
         "import sys; sys.modules['cryptography'] = None\n"
         "from unsee.cli import call; sys.exit(call('verify', 'certificate.json'))"
     )
-    done = subprocess.run([os.sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2 and re.search(r"pip install 'unsee\[certificate\]'", done.stderr)
     assert done.stderr.count("\n") == 1

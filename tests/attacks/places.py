@@ -53,6 +53,12 @@ def an_id_as_a_label(place, hostile):
     return write_parquet(place, labels=(0, 1, 0, 20_000_000_000 if hostile else 1))
 
 
+@attack(r"labels and ids as numbers or text.*timestamp\[ms\]")
+def a_time_in_the_year_36812(place, hostile):
+    times = arrow.array([0, 1, 2, 2**40], arrow.timestamp("s"))
+    return write_parquet(place, labels=times if hostile else (0, 1, 0, 1))
+
+
 @attack("a column of encoded images")
 def text_for_images(place, hostile):
     return write_parquet(place, **({"img": ["a.png"] * 4} if hostile else {}))

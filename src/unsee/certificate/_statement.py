@@ -24,7 +24,8 @@ SETTINGS = (  # of config.json; none of them holds a path, a rule or a name that
 INPUTS = ("model", "init", "buffer", "policy", "oracle", "validation")  # digests, where given
 EXACT, EMPIRICAL = "exact", "empirical only"
 OUTSIDE = (
-    "copies of the images elsewhere: source files, backups, caches, exports, recipients",
+    "copies of the images: among those that stay, in source files, backups, caches, exports, with "
+    "recipients",
     "models made from the model before, such as fine-tuned, distilled or exported ones",
     "attacks and kinds of trace other than the audits that are listed",
     "other seeds of the unlearning",
