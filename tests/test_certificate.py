@@ -223,18 +223,19 @@ def test_a_key_in_a_repository_is_warned_of(tmp_path):
         new_key(tmp_path / "key.pem")
 
 
-def test_a_full_disk_leaves_no_half_a_key(tmp_path, monkeypatch):
+@pytest.mark.parametrize("whole", [0, 1])  # files that the disk still takes
+def test_a_full_disk_leaves_no_half_a_key(tmp_path, monkeypatch, whole):
+    calls = []
+
     def full(number):
         calls.append(number)
         if len(calls) > whole:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    for whole in (0, 1):  # the private one, the public one
-        calls = []
-        with pytest.raises(StorageError, match="No space left"):
-            new_key(tmp_path / "key.pem")
-        assert not [*tmp_path.iterdir()]
+    with pytest.raises(StorageError, match="No space left"):
+        new_key(tmp_path / "key.pem")
+    assert not [*tmp_path.iterdir()] and len(calls) == whole + 1
     with pytest.raises(StorageError):
         new_key(tmp_path / "nowhere" / "key.pem")
 
