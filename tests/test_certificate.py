@@ -18,7 +18,7 @@ import unsee
 from unsee.certificate import new_key
 from unsee.certificate._schema import schema
 from unsee.cli import call
-from unsee.errors import RunError, SigningKeyError, StorageError, UnseeWarning
+from unsee.errors import CertificateError, RunError, SigningKeyError, StorageError, UnseeWarning
 from unsee.folder import load_run
 
 
@@ -311,3 +311,31 @@ def test_without_the_package_cryptography_its_owner_is_told_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2 and re.search(r"pip install 'unsee\[certificate\]'", done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_real_run_on_a_torch_file_is_certified_with_both_of_its_files(tmp_path, key, monkeypatch):
+    import torch
+    from safetensors.torch import load_file
+
+    from unsee import pipeline
+
+    monkeypatch.setattr(pipeline, "pictures_of", lambda run: None)  # drawing takes the longest
+    monkeypatch.setattr(pipeline, "page", lambda run, drawn: "<!doctype html>")
+    monkeypatch.setattr(pipeline, "figures", lambda run, drawn: {})
+    first, second = tmp_path / "first", tmp_path / "second"
+    asked = ("--arch", "tinynet:build", "--quiet", "--forget", "class=3")
+    assert call("run", *asked, "--train-epochs", "2", "--method", "noop", "--out", str(first)) == 0
+    before = tmp_path / "before.pt"
+    torch.save(load_file(first / "original.safetensors"), before)
+    ran = ("--model", str(before), "--method", "finetune", "--epochs", "1", "--out", str(second))
+    assert call("run", *asked, *ran) == 0
+    public, made = tmp_path / "key.pub.pem", unsee.certify(second, key)
+    for file in ("model.safetensors", "model.pt"):
+        assert unsee.verify(made, key=public, model=second / file).model == "bytes"
+    for file in (before, first / "original.safetensors"):
+        with pytest.raises(CertificateError, match="BEFORE" if file == before else "not those"):
+            unsee.verify(made, key=public, model=file)
+    unchanged = unsee.certify(first, key)  # noop: after is before, and the verdict says so
+    assert predicate(unchanged)["before"]["weights"] == predicate(unchanged)["after"]["weights"]
+    assert predicate(unchanged)["verdict"]["light"] == "red"
+    assert predicate(made)["method"]["inputs"].keys() == {"model"}

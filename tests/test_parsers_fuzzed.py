@@ -111,7 +111,7 @@ def test_files_of_ids(folder):
         assert ids and len({*ids}) == len(ids)
         choose(data, f"ids={path}")
 
-    seen = outcomes(parse, some.binary(max_size=64) | TEXTS, errors=SplitError, most=400)
+    seen = outcomes(parse, some.binary(max_size=64) | TEXTS, errors=SplitError, most=200)
     assert seen["read"] and seen["refused"]
 
 
@@ -129,7 +129,7 @@ def test_rules():
         split = choose(data, rule)
         assert len(split.forget) and len(split.retain)
 
-    seen = outcomes(parse, rule | some.text() | odd, errors=(SplitError, DataError), most=600)
+    seen = outcomes(parse, rule | some.text() | odd, errors=(SplitError, DataError), most=300)
     assert seen["read"] and seen["refused"]
 
 
@@ -176,7 +176,7 @@ def test_npz_files(folder):
         np.savez(path, **good | changes)
         load(f"npz:{path}")
 
-    seen = outcomes(parse, changes, errors=DataError, most=300)
+    seen = outcomes(parse, changes, errors=DataError, most=150)
     assert seen["read"] and seen["refused"]
 
 
@@ -235,7 +235,7 @@ def test_parquet_schemas(folder):
         load(f"parquet:{place}")
 
     others = some.just({}) | more
-    seen = outcomes(parse, base, more, others, note, errors=DataError, most=300)
+    seen = outcomes(parse, base, more, others, note, errors=DataError, most=150)
     assert seen["read"] and seen["refused"]
 
 
@@ -257,7 +257,7 @@ def test_policies(folder):
 
     texts = (text | some.builds(replaced, key, value) | some.just(good)).map(str.encode)
     content = texts | damaged(good.encode()) | some.binary(max_size=40)
-    seen = outcomes(parse, content, errors=OptionError, most=400)
+    seen = outcomes(parse, content, errors=OptionError, most=200)
     assert seen["read"] and seen["refused"]
 
 
@@ -293,14 +293,14 @@ def test_certificates():
         found = checked(content, KEY.public_key() if with_key else None)
         assert found.keyid == json.loads(PAYLOAD)["predicate"]["signer"]["keyid"]
 
-    seen = outcomes(parse, envelopes(), some.booleans(), most=500)
+    seen = outcomes(parse, envelopes(), some.booleans(), most=250)
     assert seen["read"] and seen["refused"]
 
 
 def test_what_a_certificate_that_verifies_says_can_be_printed():
     from unsee.cli._certificate import told
 
-    seen = outcomes(lambda content: told(checked(content)), envelopes(), most=500)
+    seen = outcomes(lambda content: told(checked(content)), envelopes(), most=250)
     assert seen["read"] and seen["refused"]
 
 
@@ -316,7 +316,7 @@ def test_files_of_models_are_told_apart_whatever_is_in_them(folder):
         assert (found.sha256 == whole.sha256) is (content == good)
         weights[found.weights is not None] += 1
 
-    outcomes(parse, damaged(good) | other | some.binary(max_size=40), errors=(), most=500)
+    outcomes(parse, damaged(good) | other | some.binary(max_size=40), errors=(), most=250)
     assert weights[True] and weights[False]
 
 
@@ -337,6 +337,6 @@ def test_requirements():
     whole = some.tuples(some.sampled_from(sorted(names)), some.sampled_from(["<=", ">"]), part)
     text = (parts | whole).map("".join) | some.text(max_size=20)
     seen = outcomes(
-        lambda text: requirements.parse(text, names), text, errors=OptionError, most=600
+        lambda text: requirements.parse(text, names), text, errors=OptionError, most=300
     )
     assert seen["read"] and seen["refused"]
