@@ -55,7 +55,9 @@ def parquet(
     labels, names = numbered(values, named, place)
     ids = np.concatenate([_ids(part, table, place) for part, table in tables.items()])
     parts = np.concatenate([[part] * len(table) for part, table in tables.items()])
-    columns = {name: np.concatenate([_text(t[name]) for t in tables.values()]) for name in kept}
+    columns = {
+        name: np.concatenate([_text(t[name], place) for t in tables.values()]) for name in kept
+    }
 
     encoded = np.concatenate([_bytes(table[image], place) for table in tables.values()])
     images, read = stack(ids.tolist(), lambda n: encoded[n] or b"", size)
@@ -126,7 +128,8 @@ def _listed(column: arrow.ChunkedArray, place: Path) -> list[Any]:
         return values
     except (arrow.ArrowException, OverflowError, ValueError) as error:  # a time in the year 40000
         raise DataError(
-            f"Expected labels and ids as numbers or text in {place}, got {column.type}: {error}"
+            f"Expected labels, ids and columns of numbers or text in {place}, got {column.type}: "
+            f"{error}"
         ) from error
 
 
@@ -141,9 +144,9 @@ def _is_text(kind: arrow.DataType) -> bool:
     return any(getattr(arrow.types, test)(kind) for test in tests)
 
 
-def _text(column: arrow.ChunkedArray) -> NDArray[np.str_]:
+def _text(column: arrow.ChunkedArray, place: Path) -> NDArray[np.str_]:
     """Return values ``[N]`` as text, a missing one as an empty one."""
-    return np.array(["" if x is None else str(x) for x in column.to_pylist()], dtype=np.str_)
+    return np.array(["" if x is None else str(x) for x in _listed(column, place)], dtype=np.str_)
 
 
 def _class_names(table: arrow.Table, label: str) -> tuple[str, ...] | None:
