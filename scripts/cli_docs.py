@@ -20,7 +20,8 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 0 | done |
 | 1 | a bug of unsee; the only case with a traceback |
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
-| 3 | done, and a `--require` failed; or a loss stopped being finite, and the model is as it was |
+| 3 | done, and a `--require` or a check of `unsee verify` failed; or a loss was not finite, \
+and the model is as it was |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |
@@ -31,7 +32,10 @@ Results go to stdout; progress, warnings and errors to stderr.
 
 def page() -> str:
     """Return the text of docs/cli.md."""
-    verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    verbs: dict[str, Any] = {}
+    for name, verb in get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(verb, "commands", None)  # of a group, such as keys
+        verbs |= {f"{name} {word}": x for word, x in inner.items()} if inner else {name: verb}
     return "\n".join([HEAD, *(_section(name, verb) for name, verb in verbs.items())])
 
 

@@ -7,8 +7,10 @@
   x OptionError       2   a method, an option or a flag has an unknown name or a bad value
   x RunError          2   a run cannot be read, or its folder holds another one
   x FleetError        2   a statistic needs more models than there are
+  x SigningKeyError   2   a key cannot be read, or is open to others than its owner
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
+  x CertificateError  3   a check of a certificate, or of the model beside it, failed
   x BusyError         4   another process holds this run folder
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
   x DeviceMemoryError 6   the device has too little memory
@@ -45,6 +47,10 @@ class FleetError(UnseeError, ValueError):
     """A statistic needs more models than there are."""
 
 
+class SigningKeyError(UnseeError):
+    """A key cannot be read, or is open to others than its owner."""
+
+
 class DivergenceError(UnseeError):
     """A loss stopped being finite; the original model is untouched."""
 
@@ -55,6 +61,26 @@ class DamageError(UnseeError):
     """Unlearning harmed what was to stay; the original model is untouched."""
 
     exit_code = 3
+
+
+class CertificateError(UnseeError):
+    """A check of a certificate, or of the model beside it, failed.
+
+    Args:
+        check: its name, the same for the same fault in every version; docs/certificates.md lists
+            them.
+        why: what was expected and what was got.
+
+    """
+
+    exit_code = 3
+
+    def __init__(self, check: str, why: str = "") -> None:
+        super().__init__(check, why)
+        self.check, self.why = check, why
+
+    def __str__(self) -> str:
+        return f"check {self.check!r} failed: {self.why}"
 
 
 class BusyError(UnseeError):

@@ -6,6 +6,7 @@ from typer.main import get_command
 
 from unsee.cli._app import app as app
 from unsee.cli._buffer import buffer as buffer
+from unsee.cli._certificate import certify as certify, keys as keys, verify as verify
 from unsee.cli._compare import compare as compare
 from unsee.cli._fleets import oracles as oracles, policy as policy
 from unsee.cli._guard import guarded, listen_for_signals
@@ -21,7 +22,8 @@ from unsee.cli._tables import methods as methods, report as report
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
-    *("report", "compare", "methods", "policy"),
+    *("report", "compare", "certify", "verify", "methods", "policy"),
+    "keys",  # a group of verbs; groups stand last
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 
