@@ -1,6 +1,7 @@
 """Write docs/cli.md from what the command line knows of itself; with --check only compare."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 1 | a bug of unsee; the only case with a traceback |
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
 | 3 | done, and a `--require` failed; or a loss stopped being finite, and the model is as it was |
+| 3 | of `unsee ledger verify`: the ledger is not as it was written |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |
@@ -31,8 +33,18 @@ Results go to stdout; progress, warnings and errors to stderr.
 
 def page() -> str:
     """Return the text of docs/cli.md."""
-    verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
-    return "\n".join([HEAD, *(_section(name, verb) for name, verb in verbs.items())])
+    group: Any = get_command(app)
+    return "\n".join([HEAD, *(_section(name, verb) for name, verb in _verbs(group))])
+
+
+def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every verb, those of groups by both names."""
+    for name in group.list_commands(None):
+        verb = group.commands[name]
+        if hasattr(verb, "commands"):
+            yield from _verbs(verb, f"{name} ")
+        else:
+            yield before + name, verb
 
 
 def _section(name: str, verb: Any) -> str:
