@@ -26,6 +26,7 @@ LAYERS = [
         "erasure",
         "auditing",
         "fleets",
+        "rehearsal",
         "pipeline",
         "sequences",
     ),

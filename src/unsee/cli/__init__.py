@@ -13,6 +13,7 @@ from unsee.cli._ledger import group as ledger_group
 from unsee.cli._request import group as request_group
 from unsee.cli._run import run as run
 from unsee.cli._sequence import sequence as sequence
+from unsee.cli._serve import serve as serve
 from unsee.cli._stages import (
     audit as audit,
     explain as explain,
@@ -24,7 +25,7 @@ from unsee.cli._worker import models as models, worker as worker
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
-    *("report", "compare", "methods", "policy", "worker", "models"),
+    *("report", "compare", "methods", "policy", "worker", "models", "serve"),
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 GROUPS = {"request": request_group, "ledger": ledger_group}
