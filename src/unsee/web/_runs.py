@@ -60,7 +60,8 @@ def beside(request: Request, visitor: Reader, desk: AtDesk, run: Names) -> HTMLR
 
 def _named(desk: AtDesk, name: str) -> str:
     try:
-        return desk.shelf.folder(name).name
+        desk.shelf.folder(name)
+        return name
     except RunError as error:
         raise NotFound(str(error)) from error
 

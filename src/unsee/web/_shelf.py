@@ -12,6 +12,7 @@ from unsee.errors import RunError
 from unsee.nouns import Run
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+OF_A_JOB = "run"  # where a worker's job has its run
 AUDIT, EVENTS, REPORT, ARRAYS = "audit.json", "events.jsonl", "report.html", "arrays.npz"
 
 
@@ -23,7 +24,13 @@ class Shelf:
 
     def has(self, name: str) -> bool:
         """Return whether there is a run of this name."""
-        return bool(NAME.fullmatch(name)) and (self.root / name / "config.json").is_file()
+        return self._place(name) is not None
+
+    def _place(self, name: str) -> Path | None:
+        if not NAME.fullmatch(name):
+            return None
+        places = (self.root / name, self.root / name / OF_A_JOB)
+        return next((x for x in places if (x / "config.json").is_file()), None)
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
@@ -39,9 +46,10 @@ class Shelf:
             RunError: if there is none of that name.
 
         """
-        if not self.has(name):
+        place = self._place(name)
+        if place is None:
             raise RunError(f"Expected the name of a run below {self.root.name}, got {name[:100]!r}")
-        return self.root / name
+        return place
 
     def finished(self, name: str) -> bool:
         """Return whether a run has come to its audit."""
