@@ -21,7 +21,8 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 0 | done |
 | 1 | a bug of unsee; the only case with a traceback |
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
-| 3 | done, and a `--require` failed; or a loss stopped being finite, and the model is as it was |
+| 3 | done, and a `--require` or a check of `unsee verify` failed; or a loss was not finite, \
+and the model is as it was |
 | 3 | of `unsee ledger verify`: the ledger is not as it was written |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |

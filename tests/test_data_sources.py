@@ -184,7 +184,8 @@ def test_parquet_takes_class_names_from_the_metadata(tmp_path):
     features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     rewritten(tmp_path, {"huggingface": json.dumps(features)})
     assert load(name).classes == ("cat", "dog")
-    for damaged in ("{", "[]", '{"info": 3}'):
+    odd = (json.dumps(features).replace('["cat", "dog"]', names) for names in ("3", "[[1], [1]]"))
+    for damaged in ("{", "[]", '{"info": 3}', *odd):
         rewritten(tmp_path, {"huggingface": damaged})
         assert load(name).classes == ("0", "1")
     (tmp_path / "names.txt").write_text("Katze\nHund\n")

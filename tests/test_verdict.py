@@ -288,6 +288,7 @@ def test_the_default_policy_is_what_its_comments_say():
         (("membership_auc = 0.03", ""), "a margin for every audit"),
         (('"few_shot_recall",\n', '"vibes",\n'), "audits of a policy among"),
         (("version = 1", "version = 9"), "version 1"),
+        (("classes = [", "classes = 1.0\nmore = ["), "lists of audits in a policy"),
         (("[margins]", "[margins"), "a policy in TOML"),
     ],
     ids=str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unsee.auditing import audit as audit
     from unsee.audits import AUDITS as AUDITS
+    from unsee.certificate import certify as certify, verify as verify
     from unsee.data import choose as choose, load as load
     from unsee.erasure import unlearn as unlearn
     from unsee.errors import UnseeError as UnseeError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "audits": ["AUDITS"],
+    "certificate": ["certify", "verify"],
     "data": ["choose", "load"],
     "errors": ["UnseeError"],
     "fleets": ["oracles"],

@@ -10,8 +10,10 @@
   x LedgerError       2   a ledger cannot be read, or does not allow what was asked of it
   x LeaseError        2   a worker's lease ended and the work is another's; nothing was written
   x ChainError        3   a ledger is not as it was written: a row was changed, moved or taken out
+  x SigningKeyError   2   a key cannot be read, or is open to others than its owner
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
+  x CertificateError  3   a check of a certificate, or of the model beside it, failed
   x BusyError         4   another process holds this run folder
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
   x DeviceMemoryError 6   the device has too little memory
@@ -62,6 +64,10 @@ class ChainError(UnseeError):
     exit_code = 3
 
 
+class SigningKeyError(UnseeError):
+    """A key cannot be read, or is open to others than its owner."""
+
+
 class DivergenceError(UnseeError):
     """A loss stopped being finite; the original model is untouched."""
 
@@ -72,6 +78,26 @@ class DamageError(UnseeError):
     """Unlearning harmed what was to stay; the original model is untouched."""
 
     exit_code = 3
+
+
+class CertificateError(UnseeError):
+    """A check of a certificate, or of the model beside it, failed.
+
+    Args:
+        check: its name, the same for the same fault in every version; docs/certificates.md lists
+            them.
+        why: what was expected and what was got.
+
+    """
+
+    exit_code = 3
+
+    def __init__(self, check: str, why: str = "") -> None:
+        super().__init__(check, why)
+        self.check, self.why = check, why
+
+    def __str__(self) -> str:
+        return f"check {self.check!r} failed: {self.why}"
 
 
 class BusyError(UnseeError):

@@ -25,6 +25,7 @@ CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".l
 FILES = (
     *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
     *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
+    "certificate.json",
 )
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
 Facts = dict[str, Any]

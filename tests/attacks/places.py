@@ -53,6 +53,12 @@ def an_id_as_a_label(place, hostile):
     return write_parquet(place, labels=(0, 1, 0, 20_000_000_000 if hostile else 1))
 
 
+@attack(r"labels, ids and columns of numbers or text.*timestamp\[ms\]")
+def a_time_in_the_year_36812(place, hostile):
+    times = arrow.array([0, 1, 2, 2**40], arrow.timestamp("s"))
+    return write_parquet(place, labels=times if hostile else (0, 1, 0, 1))
+
+
 @attack("a column of encoded images")
 def text_for_images(place, hostile):
     return write_parquet(place, **({"img": ["a.png"] * 4} if hostile else {}))
@@ -72,6 +78,16 @@ def a_column_in_one_part_only(place, hostile):
     if hostile:
         table = arrow.parquet.read_table(place / "test-0.parquet").drop_columns("who")
         arrow.parquet.write_table(table, place / "test-0.parquet")
+    return name
+
+
+@attack(r"columns of numbers or text.*timestamp\[ms\]")
+def times_in_one_part_where_the_other_has_text(place, hostile):
+    name = write_parquet(place, who=["anna", "ben", "anna", "ben"])
+    if hostile:
+        table = arrow.parquet.read_table(place / "test-0.parquet").drop_columns("who")
+        times = arrow.array([0, 2**40], arrow.timestamp("s"))
+        arrow.parquet.write_table(table.append_column("who", times), place / "test-0.parquet")
     return name
 
 

@@ -6,6 +6,7 @@ from typer.main import get_command
 
 from unsee.cli._app import app as app
 from unsee.cli._buffer import buffer as buffer
+from unsee.cli._certificate import certify as certify, keys as keys, verify as verify
 from unsee.cli._compare import compare as compare
 from unsee.cli._fleets import oracles as oracles, policy as policy
 from unsee.cli._guard import guarded, listen_for_signals
@@ -25,7 +26,8 @@ from unsee.cli._worker import models as models, worker as worker
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
-    *("report", "compare", "methods", "policy", "worker", "models", "serve"),
+    *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "serve"),
+    *("keys", "ledger", "request"),  # groups of verbs; they stand last, as they register
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 GROUPS = {"request": request_group, "ledger": ledger_group}

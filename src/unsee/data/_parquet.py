@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as arrow
@@ -50,11 +51,13 @@ def parquet(
         if field.name not in (image, label, "id") and _is_text(field.type)
     ]
     named = classes or _class_names(tables["train"], label)
-    values = [x for table in tables.values() for x in table[label].to_pylist()]
+    values = [x for table in tables.values() for x in _listed(table[label], place)]
     labels, names = numbered(values, named, place)
-    ids = np.concatenate([_ids(part, table) for part, table in tables.items()])
+    ids = np.concatenate([_ids(part, table, place) for part, table in tables.items()])
     parts = np.concatenate([[part] * len(table) for part, table in tables.items()])
-    columns = {name: np.concatenate([_text(t[name]) for t in tables.values()]) for name in kept}
+    columns = {
+        name: np.concatenate([_text(t[name], place) for t in tables.values()]) for name in kept
+    }
 
     encoded = np.concatenate([_bytes(table[image], place) for table in tables.values()])
     images, read = stack(ids.tolist(), lambda n: encoded[n] or b"", size)
@@ -119,9 +122,20 @@ def _bytes(column: arrow.ChunkedArray, place: Path) -> NDArray[np.object_]:
     return encoded
 
 
-def _ids(part: str, table: arrow.Table) -> NDArray[np.str_]:
+def _listed(column: arrow.ChunkedArray, place: Path) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except (arrow.ArrowException, OverflowError, ValueError) as error:  # a time in the year 40000
+        raise DataError(
+            f"Expected labels, ids and columns of numbers or text in {place}, got {column.type}: "
+            f"{error}"
+        ) from error
+
+
+def _ids(part: str, table: arrow.Table, place: Path) -> NDArray[np.str_]:
     if "id" in table.column_names:
-        return np.array([str(x) for x in table["id"].to_pylist()])
+        return np.array([str(x) for x in _listed(table["id"], place)])
     return numbered_ids([part] * len(table))
 
 
@@ -130,9 +144,9 @@ def _is_text(kind: arrow.DataType) -> bool:
     return any(getattr(arrow.types, test)(kind) for test in tests)
 
 
-def _text(column: arrow.ChunkedArray) -> NDArray[np.str_]:
+def _text(column: arrow.ChunkedArray, place: Path) -> NDArray[np.str_]:
     """Return values ``[N]`` as text, a missing one as an empty one."""
-    return np.array(["" if x is None else str(x) for x in column.to_pylist()], dtype=np.str_)
+    return np.array(["" if x is None else str(x) for x in _listed(column, place)], dtype=np.str_)
 
 
 def _class_names(table: arrow.Table, label: str) -> tuple[str, ...] | None:
@@ -141,4 +155,5 @@ def _class_names(table: arrow.Table, label: str) -> tuple[str, ...] | None:
         names = json.loads(metadata)["info"]["features"][label]["names"] if metadata else None
     except (ValueError, KeyError, TypeError):
         return None  # another tool's note: the labels speak for themselves
-    return tuple(map(str, names)) if names and len({*names}) == len(names) else None
+    named = tuple(map(str, names)) if isinstance(names, list) else ()
+    return named if named and len({*named}) == len(named) else None

@@ -77,6 +77,8 @@ def default_words() -> str:
 
 def _audits(record: Any) -> dict[str, tuple[str, ...]]:
     lists = {kind: record.get(kind, ()) for kind in ("classes", "images")}
+    if odd := {kind: x for kind, x in lists.items() if not isinstance(x, list | tuple)}:
+        raise OptionError(f"Expected lists of audits in a policy, got {odd}")
     found = {kind: tuple(map(str, names)) for kind, names in lists.items()}
     for kind, names in found.items():
         if unknown := {*names} - {*JUDGED}:
