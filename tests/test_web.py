@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -275,3 +276,22 @@ def test_the_api_says_what_it_takes(door):
     assert "/api/v1/requests/{number}/approve" in schema["paths"]
     assert all(path.startswith("/api/v1/") for path in schema["paths"])
     assert json.dumps(schema)
+
+
+def test_an_uploaded_certificate_is_verified_and_a_tampered_one_named(door):
+    app, tokens = door
+    golden = sorted((Path(__file__).parent / "golden" / "certificates").glob("*.json"))[0]
+    of = browser(app, tokens["auditor"])
+    good = of.post("/certificates", files={"certificate": ("../../x", golden.read_bytes())})
+    assert good.status_code == 200 and "Self-consistent only" in good.text
+    envelope = json.loads(golden.read_text())
+    envelope["signatures"][0]["sig"] = "A" * 86 + "=="
+    bad = of.post("/certificates", files={"certificate": ("x", json.dumps(envelope).encode())})
+    assert "The check <strong>signature</strong> failed" in bad.text
+    assert of.post("/certificates", files={"certificate": ("x", b"\0")}).status_code == 200
+    other = of.post(
+        "/certificates",
+        files={"certificate": ("x", golden.read_bytes())},
+        data={"key": "no key"},
+    )
+    assert other.status_code == 422

@@ -1,5 +1,7 @@
 """The main flow in a real browser: ask, look ahead, approve, watch, read; and who else may look."""
 
+import base64
+import json
 import re
 import shutil
 import socket
@@ -29,7 +31,9 @@ def free_port():
 def server(tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("web"), free_port()
     places = ("--ledger", str(folder / "ledger.sqlite"), "--folder", str(folder / "jobs"))
-    command = [*UNSEE, "serve", *places, "--port", str(port), *SETTINGS]
+    subprocess.run([*UNSEE, "keys", "new", "--out", str(folder / "key.pem")], check=True)
+    signs = ("--key", str(folder / "key.pem"))
+    command = [*UNSEE, "serve", *places, "--port", str(port), *signs, *SETTINGS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         links = {}
         while len(links) < 3 and (line := process.stdout.readline()):
@@ -40,7 +44,7 @@ def server(tmp_path_factory):
                 if door.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield {"links": links, "places": places, "at": f"http://127.0.0.1:{port}"}
+        yield {"links": links, "places": places, "at": f"http://127.0.0.1:{port}", "folder": folder}
         process.terminate()
 
 
@@ -86,6 +90,19 @@ def accessible(page):
     assert [x["id"] for x in found if x["impact"] in ("serious", "critical")] == []
 
 
+def verified_by_openssl(certificate, public, folder):
+    """DSSE by hand: the bytes that were signed, and OpenSSL's verdict on them."""
+    envelope = json.loads(certificate.read_text())
+    kind, payload = envelope["payloadType"], base64.b64decode(envelope["payload"])
+    signed = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
+    signature = base64.b64decode(envelope["signatures"][0]["sig"])
+    files = {"pae": signed, "sig": signature, "pem": public.encode()}
+    for name, content in files.items():
+        (folder / f"by-hand.{name}").write_bytes(content)
+    command = "openssl pkeyutl -verify -pubin -inkey by-hand.pem -rawin -in by-hand.pae"
+    subprocess.run([*command.split(), "-sigfile", "by-hand.sig"], cwd=folder, check=True)
+
+
 def test_a_request_goes_from_the_form_to_its_report(browser, server):
     asks = Tab(browser, server, "requester")
     page = asks.page
@@ -128,8 +145,22 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
     opened.value.wait_for_load_state()
     assert "finetune" in opened.value.inner_text("body")
 
+    decides.go("/runs/job-00001").click("button:has-text('Certify')")
+    with decides.page.expect_download() as saved:
+        decides.page.click("text=Download the certificate")
+    certificate = server["folder"] / "saved.json"
+    saved.value.save_as(certificate)
+    public = (server["folder"] / "key.pub.pem").read_text()
+    verified_by_openssl(certificate, public, server["folder"])
+
     looks = Tab(browser, server, "auditor", width=400, scheme="dark")
-    for path in ("/", "/requests/1", "/runs", "/runs/job-00001", "/models"):
+    looks.go("/certificates").set_input_files("#certificate", certificate)
+    looks.page.fill("#key", public)
+    looks.page.click("button:has-text('Verify')")
+    looks.page.wait_for_selector("text=Every check passed")
+    accessible(looks.page)
+    sound(looks)
+    for path in ("/", "/requests/1", "/runs", "/runs/job-00001", "/models", "/certificates"):
         looks.go(path)
         accessible(looks.page)
         sound(looks)

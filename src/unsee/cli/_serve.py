@@ -55,7 +55,13 @@ def serve(
         list[str] | None,
         Option("--name", metavar="HOST", help="By which browsers call this server; repeatable."),
     ] = None,
-    port: Annotated[int, Option("--port", metavar="N", min=1, max=65535)] = 8000,
+    port: Annotated[
+        int, Option("--port", metavar="N", min=1, max=65535, help="Where to listen.")
+    ] = 8000,
+    key: Annotated[
+        str | None,
+        Option("--key", metavar="FILE", help="To sign certificates with: see unsee keys new."),
+    ] = None,
     token_file: Annotated[
         str | None,
         Option(
@@ -89,7 +95,7 @@ def serve(
 
     access = web.from_file(Path(token_file)) if token_file else _announced(host, port)
     with ledger(url, create=True) as opened:
-        desk = web.Desk(opened, web.Shelf(Path(folder)), absolute(config))
+        desk = web.Desk(opened, web.Shelf(Path(folder)), absolute(config), key and Path(key))
         made = web.application(desk, access, hosts=name or ())
         uvicorn.run(
             made,

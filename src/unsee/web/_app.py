@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from unsee.errors import UnseeError
-from unsee.web import _api, _pages, _progress, _runs
+from unsee.web import _api, _certificates, _pages, _progress, _runs
 from unsee.web._access import Access
 from unsee.web._desk import Desk
 from unsee.web._doors import Doors
@@ -44,9 +44,8 @@ def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAP
     )
     app.state.desk, app.state.access = desk, access
     app.include_router(_api.router, prefix=API)
-    app.include_router(_pages.router, include_in_schema=False)
-    app.include_router(_runs.router, include_in_schema=False)
-    app.include_router(_progress.router, include_in_schema=False)
+    for room in (_pages, _runs, _certificates, _progress):
+        app.include_router(room.router, include_in_schema=False)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)
     app.add_exception_handler(Nobody, _nobody)
     app.add_exception_handler(UnseeError, _refused)

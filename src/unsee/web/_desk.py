@@ -3,6 +3,8 @@
 import threading
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unsee import events
 from unsee.errors import LedgerError
@@ -11,6 +13,9 @@ from unsee.nouns import Config
 from unsee.rehearsal import Rehearsal
 from unsee.web._access import Visitor
 from unsee.web._shelf import Shelf
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FROM_OUTSIDE = ("class", "where", "path")  # rules that name no file of this machine
 SOON = 7  # days
@@ -56,6 +61,7 @@ class Desk:
     ledger: Ledger
     shelf: Shelf
     config: Config  # of requests that are made on the page: model, data, method
+    key: Path | None = None  # private, of certificates that are made on the page
 
     def __post_init__(self) -> None:
         self._rehearsing = threading.Lock()  # one at a time: each of them takes the machine
@@ -129,3 +135,11 @@ class Desk:
             depth[model.number] = 0 if model.parent is None else depth.get(model.parent, 0) + 1
             found.setdefault(model.line, []).append((depth[model.number], model))
         return found
+
+    def public_key(self) -> "Ed25519PublicKey | None":
+        """Return the key by which certificates of this server are verified, None without one."""
+        if self.key is None:
+            return None
+        from unsee.certificate import private_key
+
+        return private_key(self.key).public_key()

@@ -13,6 +13,7 @@ from unsee.web._template import page
 from unsee.web._visitors import AtDesk, NotFound, Reader
 
 router = APIRouter()
+CERTIFICATE = "certificate.json"
 ALONE = {"content-security-policy": REPORT_POLICY}
 Names = Annotated[list[str], Query(max_length=8)]
 
@@ -28,9 +29,11 @@ def runs(request: Request, visitor: Reader, desk: AtDesk) -> str:
 @router.get("/runs/{name}", response_class=HTMLResponse)
 def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
     """Show one run: progress while it works, then its verdict and its feature map."""
-    folder = _named(desk, name)
+    _named(desk, name)
     done = desk.shelf.run(name) if desk.shelf.finished(name) else None
-    facts = {"name": folder, "run": done, "result": result(done) if done else ""}
+    certified = (desk.shelf.folder(name) / CERTIFICATE).is_file()
+    facts = {"name": name, "run": done, "result": result(done) if done else ""}
+    facts |= {"certified": certified, "signs": desk.key is not None}
     return page("run.html.jinja", request, visitor, **facts)
 
 
