@@ -1,6 +1,7 @@
 """Write docs/cli.md from what the command line knows of itself; with --check only compare."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
 | 3 | done, and a `--require` or a check of `unsee verify` failed; or a loss was not finite, \
 and the model is as it was |
+| 3 | of `unsee ledger verify`: the ledger is not as it was written |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |
@@ -32,11 +34,18 @@ and the model is as it was |
 
 def page() -> str:
     """Return the text of docs/cli.md."""
-    verbs: dict[str, Any] = {}
-    for name, verb in get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(verb, "commands", None)  # of a group, such as keys
-        verbs |= {f"{name} {word}": x for word, x in inner.items()} if inner else {name: verb}
-    return "\n".join([HEAD, *(_section(name, verb) for name, verb in verbs.items())])
+    group: Any = get_command(app)
+    return "\n".join([HEAD, *(_section(name, verb) for name, verb in _verbs(group))])
+
+
+def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every verb, those of groups by both names."""
+    for name in group.list_commands(None):
+        verb = group.commands[name]
+        if hasattr(verb, "commands"):
+            yield from _verbs(verb, f"{name} ")
+        else:
+            yield before + name, verb
 
 
 def _section(name: str, verb: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from postgresql import started
 from torch import nn
 
 from unsee import training
@@ -160,3 +161,18 @@ def shared():
     if not folder.is_dir():
         pytest.skip("needs the folder 'shared' with data and checkpoints beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A function to a new database on a server of PostgreSQL, which ends with the tests."""
+    with started() as new:
+        yield new
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Where a ledger may be made: the same tests on both kinds of database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "ledger.sqlite")
+    return request.getfixturevalue("postgres")()

@@ -26,6 +26,7 @@ LAYERS = [
         "erasure",
         "auditing",
         "fleets",
+        "rehearsal",
         "pipeline",
         "sequences",
     ),
@@ -119,6 +120,7 @@ def run_python(code):
         "import unsee.events, unsee.errors",
         "import unsee.folder",
         "import unsee.reporting",
+        "import unsee.ledger",
     ],
 )
 def test_what_only_reads_runs_loads_no_torch(code):

@@ -57,6 +57,25 @@ def test_answers_without_a_run_load_nothing_heavy(asked):
     assert done.stdout.splitlines()[-1] == "loaded set()", done.stderr
 
 
+def test_a_list_of_requests_takes_less_than_six_tenths_of_a_second_and_no_torch(tmp_path):
+    url = ("--ledger", str(tmp_path / "ledger.sqlite"))
+    asked = ("case-1", "--forget", "class=3", "--as", "ana")
+    assert unsee("request", "add", *asked, *url).wait(60) == 0
+    heavy = {"torch", "numpy", "rich", "alembic", "pyarrow", "PIL"}
+    code = (
+        f"import sys; from unsee.cli import call; call('request', 'list', *{url!r}); "
+        f"print('loaded', {heavy!r} & sys.modules.keys())"
+    )
+    taken = []
+    for _ in range(4):  # in seconds of the processor, as above
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert "case-1" in done.stdout and done.stdout.endswith("loaded set()\n"), done.stderr
+    assert 0 < min(taken) < 0.6, taken
+
+
 def wait_for(process, happened, seconds=60):
     end = time.monotonic() + seconds
     while not happened():

@@ -7,6 +7,9 @@
   x OptionError       2   a method, an option or a flag has an unknown name or a bad value
   x RunError          2   a run cannot be read, or its folder holds another one
   x FleetError        2   a statistic needs more models than there are
+  x LedgerError       2   a ledger cannot be read, or does not allow what was asked of it
+  x LeaseError        2   a worker's lease ended and the work is another's; nothing was written
+  x ChainError        3   a ledger is not as it was written: a row was changed, moved or taken out
   x SigningKeyError   2   a key cannot be read, or is open to others than its owner
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
@@ -45,6 +48,20 @@ class RunError(UnseeError):
 
 class FleetError(UnseeError, ValueError):
     """A statistic needs more models than there are."""
+
+
+class LedgerError(UnseeError):
+    """A ledger cannot be read, or does not allow what was asked of it."""
+
+
+class LeaseError(UnseeError):
+    """A worker's lease ended and the work is another's; nothing was written."""
+
+
+class ChainError(UnseeError):
+    """A ledger is not as it was written: a row was changed, moved or taken out."""
+
+    exit_code = 3
 
 
 class SigningKeyError(UnseeError):

@@ -1,10 +1,21 @@
 """The application that all verbs register with.  What they need is imported when they run."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class RoadFirst(TyperGroup):
+    """Single verbs before groups of verbs: the main road is what most people look for."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        """Return the names in the order of --help."""
+        return sorted(self.commands, key=lambda name: hasattr(self.commands[name], "commands"))
+
 
 app = typer.Typer(
+    cls=RoadFirst,
     rich_markup_mode=None,  # a third of a second of every --help
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -31,6 +42,6 @@ def unsee(
     Results go to stdout; progress, warnings and errors to stderr.
 
     Exit codes: 0 done; 1 a bug of unsee; 2 bad input, nothing was written; 3 done, and a --require
-    or a check of a certificate failed; 4 another process works in the run folder; 5 the disk;
+    or a check of a certificate or a ledger failed; 4 another process works there; 5 the disk;
     6 memory; 130 and 143 interrupted.
     """

@@ -155,11 +155,11 @@ def _rehearse(config: "Config", *, as_json: bool, quiet: bool) -> int:
     if as_json:
         raise OptionError("Expected --json or --dry-run, got both: a dry run measures nothing")
     from unsee import console
-    from unsee.cli._rehearsal import rehearsed
+    from unsee.cli._rehearsal import rehearsal
     from unsee.preparation import prepare
 
     with console.progress(quiet=quiet):
-        told = rehearsed(prepare(config))
+        told = rehearsal(prepare(config))
     print(told)
     return 0
 

@@ -1,0 +1,256 @@
+"""``unsee request``: erasure requests, from the day they come in to the day they close."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Context, Option
+
+from unsee.cli import _flags as flags
+from unsee.cli._app import app
+from unsee.errors import LedgerError, OptionError
+
+if TYPE_CHECKING:
+    from unsee.ledger import Entry, ErasureRequest, Ledger, Model
+
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
+app.add_typer(group, name="request", help="Erasure requests: what is asked, decided and done.")
+
+Url = Annotated[
+    str,
+    Option(
+        "--ledger",
+        envvar="UNSEE_LEDGER",
+        metavar="URL",
+        help="A file of SQLite, or postgresql://USER@HOST/DATABASE; also UNSEE_LEDGER.",
+    ),
+]
+By = Annotated[str | None, Option("--as", metavar="NAME", help="Who you are; recorded as claimed.")]
+Why = Annotated[str, Option("--why", metavar="TEXT", help="The reason; it stays for good.")]
+Number = Annotated[int, Argument(metavar="ID", help="The number of a request.")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+HERE = "ledger.sqlite"
+
+
+@contextmanager
+def ledger(url: str, *, create: bool = False) -> Iterator["Ledger"]:
+    """Open a ledger; SQLAlchemy is loaded here.
+
+    Raises:
+        LedgerError: if it is not installed, or the ledger cannot be opened.
+
+    """
+    try:
+        from unsee.ledger import Ledger
+    except ImportError as error:
+        raise LedgerError(
+            f"Expected SQLAlchemy and alembic for a ledger, got {error}: "
+            "pip install 'unsee[ledger]'"
+        ) from error
+    with Ledger(url, create=create) as opened:
+        yield opened
+
+
+def claimed(by: str | None) -> str:
+    """Return who somebody says to be.  Raises OptionError if nobody does."""
+    return flags.required(by, "--as", "ana")
+
+
+@group.command()
+def add(
+    context: Context,  # the flags are read from it by name: one field of Config each
+    subject: Annotated[
+        str,
+        Argument(
+            metavar="SUBJECT",
+            help="What your own system calls the person, such as case-4711; never a name.",
+        ),
+    ],
+    forget: flags.Forget = None,
+    data: flags.Source = "digits",
+    classes: flags.Classes = None,
+    size: flags.Size = None,
+    validation: flags.Validation = None,
+    arch: flags.Arch = None,
+    model: flags.Model = None,
+    init: flags.Init = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    output_layer: flags.OutputLayer = None,
+    include_twins: flags.IncludeTwins = False,
+    method: flags.Method = "snu_deep",
+    set_: flags.Set = None,
+    epochs: flags.Epochs = None,
+    retain_fraction: flags.RetainFraction = 0.1,
+    buffer: flags.Buffer = None,
+    guard: flags.Guard = 0.1,
+    tune: flags.Tune = 0,
+    train_epochs: flags.TrainEpochs = 12,
+    seed: flags.Seed = 0,
+    device: flags.Device = "auto",
+    oracle: Annotated[
+        str, Option("--oracle", metavar="WHAT", help="What to compare with: see unsee run.")
+    ] = "none",
+    policy: flags.Policy = None,
+    received: Annotated[
+        str | None, Option("--received", metavar="DATE", help="When it came in; else today.")
+    ] = None,
+    due: Annotated[
+        str | None,
+        Option("--due", metavar="DATE", help="Else one calendar month after it came in."),
+    ] = None,
+    by: By = None,
+    why: Why = "",
+    url: Url = HERE,
+) -> None:
+    """Register a request; its model, data and method are named as for unsee run.
+
+    Prints its number.  A ledger is made where there is none.
+    """
+    rule = flags.required(forget, "--forget", "ids=FILE")
+    config = flags.config_of(context, forget="", redact=True)
+    from unsee.ledger import absolute, day
+
+    with ledger(url, create=True) as opened:
+        number = opened.add(
+            subject,
+            absolute(config),
+            by=claimed(by),
+            rule=rule,
+            received=day(received) if received else None,
+            due=day(due) if due else None,
+            why=why,
+        )
+    print(number)
+
+
+@group.command("list")
+def list_(
+    all_: Annotated[bool, Option("--all", help="Also those that are closed.")] = False,
+    json_: Json = False,
+    url: Url = HERE,
+) -> None:
+    """List the open requests, the one that is due first at the front."""
+    with ledger(url) as opened:
+        found = opened.requests(open_only=not all_)
+        today = opened.clock().date()
+    if json_:
+        print(json.dumps([asdict(request) for request in found], indent=1, default=str))
+        return
+    print(f"{'id':>5}  {'due':10} {'days':>5}  {'state':16}  {'what':14}  subject")
+    for request in found:
+        left = f"{(request.due - today).days:5}" if request.open else " " * 5
+        print(
+            f"{request.number:5}  {request.due} {left}  {request.state:16}  "
+            f"{_what(request):14}  {request.subject}"
+        )
+
+
+def _what(request: "ErasureRequest") -> str:
+    return f"{request.count:,} ids" if request.kind == "ids" else f"{request.kind}=..."
+
+
+@group.command()
+def show(number: Number, json_: Json = False, url: Url = HERE) -> None:
+    """Show a request, its checklist and what the log has of it."""
+    with ledger(url) as opened:
+        found, rows = opened.show(number), opened.entries(number)
+        answers, models = opened.answers(number), opened.replaced_by(number)
+    if json_:
+        events = [asdict(row) for row in rows]
+        record = asdict(found) | {"checklist": answers, "events": events}
+        record["models"] = [asdict(model) for model in models]
+        print(json.dumps(record, indent=1, default=str))
+    else:
+        print("\n".join(_shown(found, rows, answers, models)))
+
+
+def _shown(
+    found: "ErasureRequest", rows: list["Entry"], answers: dict[str, str], models: list["Model"]
+) -> list[str]:
+    from unsee.console import printable
+    from unsee.ledger import CHECKLIST
+
+    lines = [
+        f"request   {found.number}, subject {found.subject}, added by {printable(found.added_by)}",
+        f"what      {_what(found)} of the model and data of line {found.line}",
+        f"received  {found.received}, due {found.due}",
+        f"state     {found.state}{f', audit {found.light}' if found.light else ''}",
+    ]
+    for model in models:
+        lines.append(f"model     {model.number}, {model.state}, instead of {model.parent}")
+        lines.append(f"          {printable(str(model.path))}")
+    lines += [f"{answers.get(k, 'open'):9} {k}: {text}" for k, text in CHECKLIST.items()]
+    for row in rows:
+        why = f": {row.why}" if row.why else ""
+        lines.append(f"{row.seq:5}  {row.at[:16]}  {row.what} by {printable(row.who + why)}")
+    return lines
+
+
+@group.command()
+def approve(number: Number, by: By = None, why: Why = "", url: Url = HERE) -> None:
+    """Let a worker serve a request; not by the one who added it."""
+    with ledger(url) as opened:
+        opened.approve(number, by=claimed(by), why=why)
+
+
+@group.command()
+def refuse(number: Number, by: By = None, why: Why = "", url: Url = HERE) -> None:
+    """Close a request without serving it, and say why."""
+    with ledger(url) as opened:
+        opened.refuse(number, by=claimed(by), why=why)
+
+
+@group.command()
+def extend(
+    number: Number,
+    until: Annotated[
+        str | None, Option("--until", metavar="DATE", help="The new due date.")
+    ] = None,
+    by: By = None,
+    why: Why = "",
+    url: Url = HERE,
+) -> None:
+    """Put the due date of a request off, and say why."""
+    flags.required(until, "--until", "2026-12-24")
+    from unsee.ledger import day
+
+    with ledger(url) as opened:
+        opened.extend(number, day(str(until)), by=claimed(by), why=why)
+
+
+@group.command()
+def close(
+    number: Number,
+    done: Annotated[
+        list[str] | None,
+        Option(
+            "--done",
+            metavar="ITEM",
+            help="An item of the checklist that is done: source, backups, caches, exports, "
+            "recipients; repeatable.",
+        ),
+    ] = None,
+    not_done: Annotated[
+        list[str] | None,
+        Option("--not-done", metavar="ITEM:WHY", help="One that will not be; repeatable."),
+    ] = None,
+    partly: Annotated[bool, Option("--partly", help="It was served in part only: --why.")] = False,
+    by: By = None,
+    why: Why = "",
+    url: Url = HERE,
+) -> None:
+    """Close an audited request once its checklist is answered, and forget what it was about."""
+    pairs = [text.partition(":") for text in not_done or []]
+    if wrong := [name for name, _, said in pairs if not said.strip()]:
+        raise OptionError(f'Expected --not-done "ITEM: why", got no reason for {wrong}')
+    refused = {name.strip(): said for name, _, said in pairs}
+    with ledger(url) as opened:
+        print(
+            opened.close(
+                number, by=claimed(by), why=why, partly=partly, done=done or [], not_done=refused
+            )
+        )

@@ -1,0 +1,124 @@
+"""``unsee serve``: the web page and its API."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Context, Option
+
+from unsee.cli import _flags as flags
+from unsee.cli._app import app
+from unsee.cli._request import HERE, Url, ledger
+from unsee.errors import OptionError
+
+if TYPE_CHECKING:
+    from unsee.web import Access
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+HIDDEN = 200  # links at most that are shown at once
+
+
+@app.command()
+def serve(
+    context: Context,  # the flags are read from it by name: one field of Config each
+    data: flags.Source = "digits",
+    classes: flags.Classes = None,
+    size: flags.Size = None,
+    validation: flags.Validation = None,
+    arch: flags.Arch = None,
+    model: flags.Model = None,
+    init: flags.Init = None,
+    mean: flags.Mean = None,
+    std: flags.Std = None,
+    output_layer: flags.OutputLayer = None,
+    include_twins: flags.IncludeTwins = False,
+    method: flags.Method = "snu_deep",
+    set_: flags.Set = None,
+    epochs: flags.Epochs = None,
+    retain_fraction: flags.RetainFraction = 0.1,
+    buffer: flags.Buffer = None,
+    guard: flags.Guard = 0.1,
+    tune: flags.Tune = 0,
+    train_epochs: flags.TrainEpochs = 12,
+    seed: flags.Seed = 0,
+    device: flags.Device = "auto",
+    oracle: Annotated[
+        str, Option("--oracle", metavar="WHAT", help="What to compare with: see unsee run.")
+    ] = "none",
+    policy: flags.Policy = None,
+    folder: Annotated[
+        str, Option("--folder", metavar="DIR", help="Of the runs: the one of unsee worker.")
+    ] = "jobs",
+    host: Annotated[
+        str, Option("--host", metavar="ADDRESS", help="Where to listen; others need --token-file.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        Option("--name", metavar="HOST", help="By which browsers call this server; repeatable."),
+    ] = None,
+    port: Annotated[
+        int, Option("--port", metavar="N", min=1, max=65535, help="Where to listen.")
+    ] = 8000,
+    key: Annotated[
+        str | None,
+        Option("--key", metavar="FILE", help="To sign certificates with: see unsee keys new."),
+    ] = None,
+    token_file: Annotated[
+        str | None,
+        Option(
+            "--token-file",
+            metavar="FILE",
+            help="Who may come in: lines `role name sha256`; roles requester, approver, auditor.",
+        ),
+    ] = None,
+    url: Url = HERE,
+) -> None:
+    """Show requests, runs and models on a web page of this machine, with a JSON API.
+
+    Model, data and method are those of requests that are made on the page.  Without --token-file a
+    link for each role is printed; it opens the door once.
+    """
+    if host not in LOCAL and token_file is None:
+        raise OptionError(
+            f"Expected --token-file FILE with --host {host}, got none: who can reach this address "
+            "could read every request"
+        )
+    config = flags.config_of(context, forget="", redact=True)
+    try:
+        import uvicorn
+
+        from unsee import web
+    except ImportError as error:
+        raise OptionError(
+            f"Expected FastAPI and uvicorn for unsee serve, got {error}: pip install 'unsee[web]'"
+        ) from error
+    from unsee.ledger import absolute
+
+    access = web.from_file(Path(token_file)) if token_file else _announced(host, port)
+    with ledger(url, create=True) as opened:
+        desk = web.Desk(opened, web.Shelf(Path(folder)), absolute(config), key and Path(key))
+        made = web.application(desk, access, hosts=name or ())
+        uvicorn.run(
+            made,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,  # addresses hold tokens and numbers of requests
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=5,
+            limit_concurrency=HIDDEN,
+            h11_max_incomplete_event_size=16_384,
+            proxy_headers=False,
+        )
+
+
+def _announced(host: str, port: int) -> "Access":
+    """Make tokens and print a link for each role."""
+    from unsee import web
+
+    access, tokens = web.fresh()
+    place = f"[{host}]" if ":" in host else host
+    print("Each link opens the door once; the same token works as a header of programs.")
+    for role, token in tokens.items():
+        print(f"{role:10} http://{place}:{port}/login?token={token}", flush=True)
+    return access

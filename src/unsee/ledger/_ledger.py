@@ -1,0 +1,287 @@
+"""A ledger of erasure requests: each method is one step, whole or not at all, and one log row."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import Connection, insert, select, update
+
+from unsee.errors import LedgerError
+from unsee.events import warn
+from unsee.ledger import _checklist as checks, _terms as terms, _traces as traces
+from unsee.ledger._chain import Checked, Clock, Entry, Log, checked
+from unsee.ledger._export import as_csv, as_json
+from unsee.ledger._line import line_of
+from unsee.ledger._models import Model, all_of, descendants
+from unsee.ledger._open import opened, snapshot, translated
+from unsee.ledger._replay import replayed
+from unsee.ledger._requests import ErasureRequest, answers, get, move, read, tick
+from unsee.ledger._schema import chain, events, jobs, requests
+from unsee.ledger._states import CLOSED, State, follow
+
+if TYPE_CHECKING:
+    from unsee.nouns import Config
+
+
+def utc() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Requests and their log in one database.
+
+    Args:
+        url: a path (SQLite) or ``postgresql://...``.
+        create: whether a ledger is made where there is none.
+        clock: what the log has for the time.
+
+    Raises:
+        UnseeError: if that is no ledger; any method too, if the database fails, and then nothing of
+            its step is there.
+
+    """
+
+    def __init__(self, url: str, *, create: bool = True, clock: Clock = utc) -> None:
+        self.url, self.clock = url, clock
+        self.engine = opened(url, create=create)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """See one state of the ledger."""
+        with translated(), snapshot(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Log]:
+        """Change the ledger as its only writer; all of it is there in the end, or nothing."""
+        with translated(), self.engine.begin() as connection:
+            yield Log(connection, self.clock)
+
+    @contextmanager
+    def beating(self) -> Iterator[Connection]:
+        """Change what no log row is about: a lease."""
+        with translated(), self.engine.begin() as connection:
+            yield connection
+
+    def add(
+        self,
+        subject: str,
+        config: "Config",
+        *,
+        by: str,
+        rule: str | None = None,
+        ids: Sequence[str] = (),
+        received: date | None = None,
+        due: date | None = None,
+        why: str = "",
+    ) -> int:
+        """Register a request, and return its number.
+
+        Args:
+            subject: an opaque token, never a name or a hash of one.
+            config: of the runs that serve it: model, data, method; its ``forget`` does not count.
+            by: who adds it, as claimed.
+            rule: which images, as for ``--forget``.
+            ids: of the images, instead of a rule.
+            received: when it came in; today by default.
+            due: when it has to be answered; by default one calendar month after ``received``.
+            why: what is to be known about it; no names.
+
+        """
+        token, who, why = terms.subject(subject), terms.name(by), terms.reason(why)
+        scope = terms.scope(rule, ids)
+        received = received or self.clock().date()
+        due = due or terms.month_after(received)
+        if due < received:
+            raise LedgerError(f"Expected a due date after {received}, got {due}")
+        count = len(scope.values)
+        with self.writing() as log:
+            values = {
+                "subject": token,
+                "line": line_of(log.connection, config),
+                "received": received,
+                "due": due,
+                "kind": scope.kind,
+                "count": count,
+                "state": "received",
+                "added_by": who,
+                "light": "",
+            }
+            made = log.connection.execute(insert(requests).values(**values))
+            number = int(made.inserted_primary_key[0])  # type: ignore[index]
+            digest = traces.keep(log.connection, number, scope)
+            facts = {"line": values["line"], "kind": scope.kind, "count": count, "scope": digest}
+            dates = {"received": str(received), "due": str(due)}
+            log.append(number, who, "received", why, **facts, **dates)
+        return number
+
+    def requests(self, *, open_only: bool = False) -> list[ErasureRequest]:
+        """Return the requests, the one that is due first at the front."""
+        query = select(requests).order_by(requests.c.due, requests.c.id)
+        if open_only:
+            query = query.where(requests.c.state.not_in(CLOSED))
+        with self.reading() as connection:
+            return [read(row) for row in connection.execute(query).mappings()]
+
+    def show(self, number: int) -> ErasureRequest:
+        """Return one request.  Raises LedgerError if there is none."""
+        with self.reading() as connection:
+            return get(connection, number)
+
+    def entries(self, number: int | None = None) -> list[Entry]:
+        """Return the log, or what it has of one request, in the order of writing."""
+        query = select(events).order_by(events.c.seq)
+        if number is not None:
+            query = query.where(events.c.request == number)
+        with self.reading() as connection:
+            return [Entry(**row) for row in connection.execute(query).mappings()]
+
+    def answers(self, number: int) -> dict[str, str]:
+        """Return what was said of each item of a request's checklist: "done" or "refused"."""
+        with self.reading() as connection:
+            return answers(connection, number)
+
+    def approve(self, number: int, *, by: str, why: str = "") -> None:
+        """Let a request be served; not by who added it."""
+        who, why = terms.name(by), terms.reason(why)
+        with self.writing() as log:
+            if terms.same(get(log.connection, number).added_by, who):
+                raise LedgerError(
+                    f"Expected someone else to approve request {number}, got {who}, who added it: "
+                    "two people look at what is to be erased"
+                )
+            move(log, number, "approved", who, why)
+
+    def refuse(self, number: int, *, by: str, why: str) -> None:
+        """Close a request without serving it, and say why."""
+        who, why = terms.name(by), terms.reason(why, needed=True)
+        with self.writing() as log:
+            move(log, number, "refused", who, why)
+            traces.empty(log.connection, number)
+        self._scrub()
+
+    def extend(self, number: int, until: date, *, by: str, why: str) -> None:
+        """Put the due date off, and say why."""
+        who, why = terms.name(by), terms.reason(why, needed=True)
+        with self.writing() as log:
+            found = get(log.connection, number)
+            if not found.open or until <= found.due:
+                raise LedgerError(
+                    f"Expected an open request and a date after {found.due}, got request {number}, "
+                    f"which is {found.state}, and {until}"
+                )
+            log.connection.execute(
+                update(requests).where(requests.c.id == number).values(due=until)
+            )
+            log.append(number, who, "extended", why, due=str(until), before=str(found.due))
+
+    def tick(self, number: int, item: str, *, by: str, why: str = "", done: bool = True) -> None:
+        """Say that an item of the checklist is done, or that it is not going to be, and why."""
+        who, item = terms.name(by), checks.item(item)
+        why, answer = terms.reason(why, needed=not done), "done" if done else "refused"
+        with self.writing() as log:
+            tick(log, number, item, answer, who, why)
+
+    def close(
+        self,
+        number: int,
+        *,
+        by: str,
+        why: str = "",
+        partly: bool = False,
+        done: Sequence[str] = (),
+        not_done: dict[str, str] | None = None,
+    ) -> State:
+        """Close an audited request, forget which images it was about, and return how it ended.
+
+        Args:
+            number: of the request.
+            by: who closes it, as claimed.
+            why: needed with ``partly``.
+            partly: whether it was served in part only; items that were refused make it so, too.
+            done: items of the checklist that are done.
+            not_done: items that are not going to be, and why.
+
+        """
+        who, why = terms.name(by), terms.reason(why, needed=partly)
+        refused = {
+            checks.item(k): terms.reason(v, needed=True) for k, v in (not_done or {}).items()
+        }
+        ticked = [checks.item(name) for name in done]
+        if both := {*ticked} & {*refused}:
+            raise LedgerError(f"Expected each item done or refused, got both for {sorted(both)}")
+        with self.writing() as log:
+            found = get(log.connection, number)
+            follow(number, found.state, "completed")
+            for name in ticked:
+                tick(log, number, name, "done", who, "")
+            for name, reason in refused.items():
+                tick(log, number, name, "refused", who, reason)
+            whole = checks.finished(number, answers(log.connection, number)) and not partly
+            if whole and found.light == "red":
+                raise LedgerError(
+                    f"Expected an audit that is not red to complete request {number}, got red: "
+                    "close it with --partly --why TEXT, and tell the person so"
+                )
+            to: State = "completed" if whole else "partly_completed"
+            move(log, number, to, who, why)
+            traces.empty(log.connection, number)
+        self._scrub()
+        return to
+
+    def models(self) -> list[Model]:
+        """Return all versions of all models, in the order of their making."""
+        with self.reading() as connection:
+            return all_of(connection)
+
+    def replaced_by(self, number: int) -> list[Model]:
+        """Return the model that a request has led to, and what descends from it."""
+        with self.reading() as connection:
+            query = select(jobs.c.model).where(jobs.c.id == get(connection, number).job)
+            model, found = connection.execute(query).scalar(), all_of(connection)
+        return [m for m in found if m.number == model] + descendants(found, model or 0)
+
+    def verify(self, expected: str | None = None) -> Checked:
+        """Read all of the log, and say which row is the first that is not as it was written.
+
+        Args:
+            expected: a hash that was printed when it was the last one; without it nobody can tell
+                a log whose end was cut off from one that ends there.
+
+        """
+        with self.reading() as connection:
+            head = connection.execute(select(chain)).one()
+            rows = [
+                Entry(**row)
+                for row in connection.execute(select(events).order_by(events.c.seq)).mappings()
+            ]
+            stand = [read(row) for row in connection.execute(select(requests)).mappings()]
+        found = checked(rows, head.seq, head.hash, expected)
+        return found if found.why else replayed(rows, stand, found)
+
+    def export(self, kind: str) -> str:
+        """Return all of the ledger as JSON, or its log as CSV; ids and keys are no part of it."""
+        found, rows = self.verify(), self.entries()
+        return as_csv(rows) if kind == "csv" else as_json(self.requests(), rows, found)
+
+    def _scrub(self) -> None:
+        with translated():
+            if not traces.scrub(self.engine):
+                warn(
+                    "another process reads the ledger: deleted ids stay in its write-ahead log "
+                    "until unsee purge runs while nobody does"
+                )

@@ -1,0 +1,187 @@
+"""Open the database of a ledger: SQLite by path, PostgreSQL by URL, with the tables of today."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.schema import Column, MetaData, Table
+from sqlalchemy.types import String
+
+from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
+
+SCHEMAS = ("m0001", "m0002")  # the migrations in migrations/versions, in their order
+VERSION = "unsee_schema"  # the table that says which of them were made
+WAIT = 30.0  # seconds for another writer of SQLite
+TURN = 0x0E5A5E  # of the lock under which one process makes or changes the tables
+_version = Table(VERSION, MetaData(), Column("version_num", String(32)))
+
+
+def opened(url: str, *, create: bool) -> Engine:
+    """Return the engine of a ledger whose tables are those of today.
+
+    Args:
+        url: a path, ``sqlite:///PATH`` or ``postgresql://...``.
+        create: whether an empty database or a file that is not there becomes a ledger.
+
+    Raises:
+        UnseeError: if that is no database that can be used, no ledger, or one of a newer unsee.
+
+    """
+    place = _url(url)
+    sqlite = place.get_backend_name() == "sqlite"
+    if sqlite and not create and not Path(str(place.database)).is_file():
+        raise LedgerError(
+            f"Expected a ledger at {place.database}, got no file there: unsee request add makes "
+            "one; name another with --ledger or UNSEE_LEDGER"
+        )
+    with translated():
+        engine = _sqlite(place) if sqlite else _postgresql(place)
+        try:
+            _bring_up(engine, create)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+
+def _url(text: str) -> URL:
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise LedgerError(f"Expected a path or a URL of PostgreSQL, got {error}") from error
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and url.database:
+        return url.set(drivername="sqlite")
+    raise LedgerError(f"Expected a path or a URL of PostgreSQL, got one of {backend}")
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": WAIT})
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for name, value in (
+            ("synchronous", "FULL"),
+            ("foreign_keys", "ON"),
+            ("secure_delete", "ON"),  # what is deleted is overwritten with zeros
+        ):
+            connection.execute(f"PRAGMA {name}={value}")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if not options.get("alone"):
+            connection.exec_driver_sql("BEGIN" if options.get("reads") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    except ImportError as error:
+        raise LedgerError(
+            f"Expected psycopg for PostgreSQL, got {error}: pip install 'unsee[postgres]'"
+        ) from error
+
+
+def snapshot(engine: Engine) -> Connection:
+    """Return a connection that sees one state of the database and waits for no writer."""
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(reads=True)
+    return engine.connect().execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
+
+
+def outside_transactions(engine: Engine) -> Connection:
+    """Return a connection for what no transaction allows: VACUUM."""
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(alone=True)
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what a database refuses into an error that says what to do.
+
+    Raises:
+        UnseeError: BusyError, StorageError or LedgerError.
+
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translation(error) from error
+
+
+def _translation(error: DBAPIError) -> UnseeError:
+    said = " ".join(str(error.orig).split())
+    if "locked" in said:
+        return BusyError(f"Expected the ledger within {WAIT:.0f} s, got {said}: try again")
+    if any(word in said for word in ("disk I/O error", "is full", "No space left", "readonly")):
+        return StorageError(f"Expected to write the ledger, got {said}: nothing was changed")
+    if error.connection_invalidated or "connection" in said:
+        return LedgerError(
+            f"Expected a database that answers, got {said}: look with unsee request list at what "
+            "was done, then try again"
+        )
+    return LedgerError(f"Expected a database that does what a ledger needs, got {said}")
+
+
+def _bring_up(engine: Engine, create: bool) -> None:
+    """Make or upgrade the tables where they are not those of today."""
+    with snapshot(engine) as connection:
+        version = _checked(connection, create)
+    if version == SCHEMAS[-1]:
+        return
+    from unsee.ledger._upgrade import upgrade  # alembic takes as long to load as all else
+
+    upgrade(engine, version, lambda connection: _checked(connection, create))
+
+
+def _checked(connection: Connection, create: bool) -> str | None:
+    """Return which migration a database is at; None: it is empty and may become a ledger."""
+    names = {*inspect(connection).get_table_names()}
+    if VERSION not in names:
+        if names or not create:
+            found = f"the tables {sorted(names)[:5]}" if names else "an empty database"
+            raise LedgerError(
+                f"Expected a ledger of unsee, got {found}: name its file or database with "
+                "--ledger or UNSEE_LEDGER"
+            )
+        return None
+    version = connection.execute(select(_version)).scalar()
+    if version not in SCHEMAS:
+        raise LedgerError(
+            f"Expected a ledger of a schema up to {SCHEMAS[-1]}, got {version!r}, of a newer "
+            "unsee: update this one"
+        )
+    return str(version)
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other process changes the tables; SQLite has begun immediately."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})

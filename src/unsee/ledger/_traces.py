@@ -1,0 +1,71 @@
+"""What a ledger itself keeps of the images of a request, and how that goes when it closes."""
+
+import hashlib
+import hmac
+import secrets
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import OperationalError
+
+from unsee.ledger._chain import canonical
+from unsee.ledger._open import outside_transactions
+from unsee.ledger._schema import keys, scopes
+from unsee.ledger._terms import Scope
+
+EMPTIED = (scopes, keys)
+
+
+def keep(connection: Connection, number: int, scope: Scope) -> str:
+    """Store what a request is about, and return its keyed digest for the log.
+
+    The key is the request's own.  Without it nobody can tell whether a guess of the ids is right:
+    a plain hash of a few guessable ids would still be personal data.
+    """
+    key = secrets.token_hex(32)
+    connection.execute(insert(keys).values(request=number, key=key))
+    connection.execute(
+        insert(scopes), [{"request": number, "value": value} for value in scope.values]
+    )
+    return keyed(key, scope)
+
+
+def keyed(key: str, scope: Scope) -> str:
+    """Return the HMAC-SHA-256 of a scope, hex."""
+    text = canonical({"kind": scope.kind, "values": sorted(scope.values)})
+    return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
+
+
+def kept(connection: Connection, number: int, kind: str) -> Scope | None:
+    """Return what a request is about; None once it is closed."""
+    found = select(scopes.c.value).where(scopes.c.request == number).order_by(scopes.c.id)
+    values = tuple(connection.execute(found).scalars())
+    return Scope(kind, values) if values else None
+
+
+def empty(connection: Connection, number: int) -> None:
+    """Delete the ids and the key of a request."""
+    for table in EMPTIED:
+        connection.execute(delete(table).where(table.c.request == number))
+
+
+def scrub(engine: Engine) -> bool:
+    """Bring what was deleted out of the database's files; False: another process is in the way.
+
+    SQLite: deleted bytes are zeros already (``secure_delete``); the write-ahead log, which holds
+    older states of pages, is written back and cut to nothing, and the file is rebuilt.
+    PostgreSQL: the two tables are rebuilt.  Its own write-ahead log is the server's, and goes when
+    the server recycles it: see docs/erasure-requests.md.
+    """
+    with outside_transactions(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            for table in EMPTIED:
+                connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
+            return True
+        try:
+            connection.exec_driver_sql("VACUUM")
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        except OperationalError as error:
+            if "locked" not in str(error.orig):
+                raise
+            return False
+        return not busy

@@ -1,0 +1,251 @@
+"""A worker: takes approved requests, serves them by the one pipeline, and says what became of it.
+
+Several may work on one ledger.  Whatever ends a worker, its job is taken over when its lease ends,
+in the same run folder, which goes on from its last finished stage.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unsee import events
+from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, UnseeError
+from unsee.ledger import _jobs as jobs, _models as models
+from unsee.ledger._chain import Log
+from unsee.ledger._jobs import Job
+from unsee.ledger._ledger import Ledger
+from unsee.ledger._terms import Scope
+
+if TYPE_CHECKING:
+    from unsee.nouns import Config, Run
+
+Pipeline = Callable[["Config", Path], "Run"]
+MODEL, ORIGINAL = "model.safetensors", "original.safetensors"
+ERROR = "error.txt"  # the text of what failed; the log has its kind alone
+
+
+def pipeline(config: "Config", folder: Path) -> "Run":
+    """Run the pipeline of ``unsee run``."""
+    from unsee.pipeline import run
+
+    return run(config, folder)
+
+
+class Worker:
+    """One worker on a ledger.
+
+    Args:
+        ledger: whose requests it serves.
+        folder: for its jobs, ``job-00001`` and so on; on a disk that all workers of it share.
+        name: of this worker, for the log.
+        run: what serves a request; :func:`unsee.run` by default.
+        lease: seconds after which another worker takes over, unless this one says that it lives.
+        poll: seconds between two looks where there was nothing to do.
+
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        *,
+        name: str,
+        run: Pipeline = pipeline,
+        lease: float = 60.0,
+        poll: float = 2.0,
+    ) -> None:
+        self.ledger, self.folder, self.name, self.run = ledger, folder, name, run
+        self.lease, self.poll = lease, poll
+
+    def serve(self, *, once: bool = False) -> None:
+        """Work until the process is stopped, or ``once``: until nothing is left to do."""
+        while True:
+            try:
+                busy = self.step()
+            except (BusyError, LedgerError) as error:
+                if once:
+                    raise
+                # A lease that nobody could end ends by itself, and the run folder keeps the work.
+                events.warn(f"the ledger is away, and is asked again: {error}")
+                busy = False
+            if not busy and once:
+                return
+            if not busy:
+                time.sleep(self.poll)
+
+    def step(self) -> bool:
+        """Do one job; False: there is none.
+
+        Raises:
+            UnseeError: if the ledger fails; what a run raises is noted down instead.
+
+        """
+        with self.ledger.writing() as log:
+            job = jobs.claim(log, self.name, self.lease, self.folder)
+        if job is None:
+            return False
+        try:
+            with Heart(self, job) as heart:
+                if served := self._served(job, heart):
+                    self._finish(job, served)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # a signal: another worker may go on at once
+                self._say(lambda log: jobs.hand_back(log, job, self.name))
+            raise
+        return True
+
+    def _served(self, job: Job, heart: "Heart") -> "Served | None":
+        """Run the pipeline; None: it came to nothing, and the ledger knows why."""
+        try:
+            with events.listening(heart.listen):
+                return served(job, self.run)
+        except LeaseError as error:
+            events.warn(str(error))
+        except BusyError:  # who held it is still alive, or another run has its folder
+            self._say(lambda log: jobs.hand_back(log, job, self.name, pause=self.lease))
+        except Exception as error:
+            self._failed(job, error)
+            return None
+        return None
+
+    def _finish(self, job: Job, done: "Served") -> None:
+        def words(log: Log) -> None:
+            if jobs.held(log.connection, job):
+                files = {"original": done.original, "made": done.made}
+                model = models.replace(log.connection, job.line, **files)
+                jobs.finish(log, job, self.name, model, done.light)
+
+        self._say(words)
+        clear_ids(job.folder)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        from unsee.folder import write
+
+        kind = type(error).__name__
+        events.warn(f"job {job.number}, requests {[*job.requests]}: {kind}: {error}")
+        with suppress(OSError):  # the disk may be what failed; stderr has it
+            job.folder.mkdir(parents=True, exist_ok=True)
+            write(job.folder / ERROR, traceback.format_exc().encode(errors="backslashreplace"))
+        self._say(lambda log: jobs.fail(log, job, self.name, kind))
+        clear_ids(job.folder)
+
+    def _say(self, words: Callable[[Log], None]) -> None:
+        """Write something down, unless the job is another worker's by now."""
+        try:
+            with self.ledger.writing() as log:
+                words(log)
+        except LeaseError as error:
+            events.warn(str(error))
+
+
+@dataclass(frozen=True)
+class Served:
+    """What came of a run: files with their digests, and the light of its verdict."""
+
+    original: tuple[Path, str]
+    made: tuple[Path, str]
+    light: str
+
+
+def served(job: Job, run: Pipeline) -> Served:
+    """Let a pipeline serve a job in its folder.
+
+    Raises:
+        ModelError: if the model that it begins with is not the one that was made, before or after.
+        Exception: what the pipeline raises.
+
+    """
+    from unsee.folder import digest
+
+    config, folder = configured(job), job.folder / "run"
+    given = folder / ORIGINAL if config.model is None else Path(config.model)
+    before = None if config.model is None else digest(given)
+    done = run(config, folder)
+    original, made = (given, digest(given)), (folder / MODEL, digest(folder / MODEL))
+    if before not in (None, original[1]):
+        raise ModelError(f"Expected {given} untouched by the run, got another file")
+    return Served(original, made, str(done.verdict.get("light", "grey")))
+
+
+class Heart:
+    """A thread that says every now and then that a worker lives, while it works."""
+
+    def __init__(self, worker: Worker, job: Job) -> None:
+        self.worker, self.job = worker, job
+        self.stopped, self.lost = threading.Event(), threading.Event()
+        context = copy_context()  # so that a warning finds who listens
+        self.thread = threading.Thread(target=context.run, args=(self._beat,), daemon=True)
+
+    def __enter__(self) -> "Heart":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+    def listen(self, _: events.Event) -> None:
+        """Stop a run whose lease is lost: what it makes would be refused."""
+        if self.lost.is_set():
+            raise LeaseError(
+                f"Expected to hold job {self.job.number} until it is done, got another worker that "
+                "took it over: this one stops"
+            )
+
+    def _beat(self) -> None:
+        ledger, lease = self.worker.ledger, self.worker.lease
+        while not self.stopped.wait(lease / 4):
+            try:
+                with ledger.beating() as connection:
+                    jobs.beat(connection, self.job, lease)
+            except LeaseError:
+                self.lost.set()
+                return
+            except UnseeError as error:  # a database that is away may come back in time
+                events.warn(f"no sign of life could be given: {error}")
+
+
+def configured(job: Job) -> "Config":
+    """Return what the pipeline is to do; ids are written to files in the job's folder.
+
+    Raises:
+        ModelError: if the model in use is not the one that was made.
+
+    """
+    from unsee.nouns import Config
+
+    config = Config.from_json(job.config)
+    names = [f"earlier-{n:05d}.txt" for n in range(1, len(job.earlier) + 1)]
+    earlier = tuple(_rule(job.folder, *pair) for pair in zip(job.earlier, names, strict=True))
+    forget = _rule(job.folder, job.scope, "forget.txt")
+    begun: dict[str, Any] = {"forget": forget, "earlier": (*config.earlier, *earlier)}
+    if job.model is not None:
+        path = str(models.unchanged(job.model))
+        begun |= {"model": path, "seed": (config.seed + job.model.number) % 2**31}
+    return replace(config, **begun)
+
+
+def _rule(folder: Path, scope: Scope, name: str) -> str:
+    if scope.kind != "ids":
+        return scope.rule
+    from unsee.folder import write
+
+    path = folder / name
+    content = "".join(f"{x}\n" for x in scope.values).encode()
+    if not path.exists() or path.read_bytes() != content:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(path, content)
+    return f"ids={path}"
+
+
+def clear_ids(folder: Path) -> None:
+    """Delete the files of ids that a job's run has read."""
+    for path in folder.glob("*.txt"):
+        if path.name != ERROR:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""What the pages and the API do, once: everything goes through the ledger and the shelf."""
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unsee import events
+from unsee.errors import LedgerError
+from unsee.ledger import ErasureRequest, Ledger, Model, State
+from unsee.nouns import Config
+from unsee.rehearsal import Rehearsal
+from unsee.web._access import Visitor
+from unsee.web._shelf import Shelf
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+FROM_OUTSIDE = ("class", "where", "path")  # rules that name no file of this machine
+SOON = 7  # days
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which images somebody asks to be forgotten: a rule, or ids, one a line."""
+
+    rule: str = ""
+    ids: str = ""
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The ids, each once, in their order."""
+        return tuple(dict.fromkeys(x for line in self.ids.splitlines() if (x := line.strip())))
+
+    def checked(self) -> "Wanted":
+        """Return itself.  Raises LedgerError if it is none of both, or a rule that names a file."""
+        kind = self.rule.partition("=")[0].strip()
+        if bool(self.rule.strip()) == bool(self.listed):
+            raise LedgerError("Expected a rule or ids, got both or neither")
+        if self.rule and kind not in FROM_OUTSIDE:
+            raise LedgerError(
+                f"Expected a rule among {[f'{k}=' for k in FROM_OUTSIDE]}, got {self.rule[:80]!r}: "
+                "ids go into their own field"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a request would touch."""
+
+    found: Rehearsal
+    notes: tuple[str, ...]  # twins that remain, and what else the data had to say
+
+
+@dataclass
+class Desk:
+    """Requests, the runs that serve them, and the settings of what comes in here."""
+
+    ledger: Ledger
+    shelf: Shelf
+    config: Config  # of requests that are made on the page: model, data, method
+    key: Path | None = None  # private, of certificates that are made on the page
+
+    def __post_init__(self) -> None:
+        self._rehearsing = threading.Lock()  # one at a time: each of them takes the machine
+
+    def preview(self, wanted: Wanted) -> Preview:
+        """Open the data and count; nothing is written but a list of ids that is deleted again."""
+        from unsee.preparation import prepare
+        from unsee.rehearsal import rehearsed
+        from unsee.web._ids import ids_file
+
+        wanted.checked()
+        with self._rehearsing, ids_file(wanted.listed) as file, events.noted() as notes:
+            rule = wanted.rule or f"ids={file}"
+            found = rehearsed(prepare(replace(self.config, forget=rule)))
+        words = wanted.rule or f"{len(wanted.listed)} ids"
+        return Preview(replace(found, rule=words), tuple(notes))
+
+    def add(
+        self, subject: str, wanted: Wanted, visitor: Visitor, received: date | None, why: str
+    ) -> int:
+        """Register a request; its images must be there."""
+        wanted.checked()
+        return self.ledger.add(
+            subject,
+            self.config,
+            by=visitor.name,
+            rule=wanted.rule or None,
+            ids=wanted.listed,
+            received=received,
+            why=why,
+        )
+
+    def close(
+        self, number: int, visitor: Visitor, why: str, answers: dict[str, str], *, partly: bool
+    ) -> State:
+        """Close a request; ``answers``: by item "done", or why it is not going to be."""
+        return self.ledger.close(
+            number,
+            by=visitor.name,
+            why=why,
+            partly=partly,
+            done=[item for item, said in answers.items() if said == "done"],
+            not_done={item: said for item, said in answers.items() if said != "done"},
+        )
+
+    def days_left(self, request: ErasureRequest) -> int:
+        """Return the days until a request has to be answered; below 0 it is late."""
+        return (request.due - self.ledger.clock().date()).days
+
+    def listed(
+        self, *, open_only: bool, limit: int, offset: int
+    ) -> tuple[list[ErasureRequest], int]:
+        """Return some requests, the one that is due first at the front, and how many there are."""
+        found = self.ledger.requests(open_only=open_only)
+        return found[offset : offset + limit], len(found)
+
+    def is_own(self, request: ErasureRequest, visitor: Visitor) -> bool:
+        """Say whether a visitor added this request, and so may not approve it."""
+        return request.added_by == visitor.name
+
+    def run_of(self, request: ErasureRequest) -> str | None:
+        """Return the name of the run that serves a request, None before there is one."""
+        name = None if request.job is None else f"job-{request.job:05d}"
+        return name if name is not None and self.shelf.has(name) else None
+
+    def families(self) -> dict[int, list[tuple[int, Model]]]:
+        """Return the models by line; each with its distance from the original, parents first."""
+        found: dict[int, list[tuple[int, Model]]] = {}
+        depth: dict[int, int] = {}
+        for model in self.ledger.models():
+            depth[model.number] = 0 if model.parent is None else depth.get(model.parent, 0) + 1
+            found.setdefault(model.line, []).append((depth[model.number], model))
+        return found
+
+    def public_key(self) -> "Ed25519PublicKey | None":
+        """Return the key by which certificates of this server are verified, None without one."""
+        if self.key is None:
+            return None
+        from unsee.certificate import private_key
+
+        return private_key(self.key).public_key()

@@ -1,0 +1,205 @@
+"""The pages of requests: list, one of them, a new one, and the way in."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from unsee.ledger import CHECKLIST, TRANSITIONS, ErasureRequest, day
+from unsee.web._access import LASTS
+from unsee.web._desk import SOON, Desk, Wanted
+from unsee.web._template import page
+from unsee.web._visitors import (
+    AtDesk,
+    Decider,
+    Reader,
+    Requester,
+    Settler,
+    access_of,
+    cookie_of,
+    request_of,
+)
+
+router = APIRouter()
+PER_PAGE = 50
+Text = Annotated[str, Form(max_length=2000)]
+Page = Annotated[int, Query(ge=1, le=100_000)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request as the list shows it."""
+
+    request: ErasureRequest
+    days: int
+
+    @property
+    def urgency(self) -> str:
+        """The word that the list is coloured by; it is written, too."""
+        if not self.request.open:
+            return "closed"
+        return "late" if self.days < 0 else "soon" if self.days <= SOON else "open"
+
+    @property
+    def countdown(self) -> str:
+        """How long is left, in words."""
+        if not self.request.open:
+            return "–"
+        if self.days < 0:
+            return f"{-self.days} day{'s' * (self.days != -1)} late"
+        return "today" if self.days == 0 else f"{self.days} day{'s' * (self.days != 1)} left"
+
+
+def row_of(desk: Desk, request: ErasureRequest) -> Row:
+    """Return a request with its countdown."""
+    return Row(request, desk.days_left(request))
+
+
+@router.get("/", response_class=HTMLResponse)
+def requests(
+    request: Request, visitor: Reader, desk: AtDesk, show: str = "open", at: Page = 1
+) -> str:
+    """Show the requests, the one that is due first at the front."""
+    found, total = desk.listed(open_only=show != "all", limit=PER_PAGE, offset=PER_PAGE * (at - 1))
+    rows = [row_of(desk, each) for each in found]
+    pages = max(1, -(-total // PER_PAGE))
+    facts = {"rows": rows, "total": total, "show": show, "at": at, "pages": pages}
+    return page("requests.html.jinja", request, visitor, **facts)
+
+
+@router.get("/requests/{number}", response_class=HTMLResponse)
+def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
+    """Show one request: how it stands, what can be done, and all that was done."""
+    found = request_of(desk, number)
+    return page(
+        "request.html.jinja",
+        request,
+        visitor,
+        row=row_of(desk, found),
+        following=TRANSITIONS[found.state],
+        checklist=CHECKLIST,
+        answers=desk.ledger.answers(number),
+        log=desk.ledger.entries(number),
+        run=desk.run_of(found),
+        own=desk.is_own(found, visitor),
+    )
+
+
+@router.get("/new", response_class=HTMLResponse)
+def new(request: Request, visitor: Requester, desk: AtDesk) -> str:
+    """Show the form of a new request."""
+    return page("new.html.jinja", request, visitor, config=desk.config)
+
+
+@router.post("/new/preview", response_class=HTMLResponse)
+def preview(
+    request: Request,
+    visitor: Requester,
+    desk: AtDesk,
+    rule: Text = "",
+    ids: Annotated[str, Form(max_length=4_000_000)] = "",
+) -> str:
+    """Show what a request would touch; nothing is written."""
+    found = desk.preview(Wanted(rule.strip(), ids))
+    return page("preview.html.jinja", request, visitor, preview=found)
+
+
+@router.post("/requests")
+def add(
+    visitor: Requester,
+    desk: AtDesk,
+    subject: Text,
+    rule: Text = "",
+    ids: Annotated[str, Form(max_length=4_000_000)] = "",
+    received: Text = "",
+    why: Text = "",
+) -> Response:
+    """Register a request."""
+    wanted = Wanted(rule.strip(), ids)
+    since = day(received) if received else None
+    return _to(desk.add(subject, wanted, visitor, since, why))
+
+
+@router.post("/requests/{number}/approve")
+def approve(number: int, visitor: Decider, desk: AtDesk, why: Text = "") -> Response:
+    """Let a request be served."""
+    request_of(desk, number)
+    desk.ledger.approve(number, by=visitor.name, why=why)
+    return _to(number)
+
+
+@router.post("/requests/{number}/refuse")
+def refuse(number: int, visitor: Decider, desk: AtDesk, why: Text = "") -> Response:
+    """Close a request without serving it."""
+    request_of(desk, number)
+    desk.ledger.refuse(number, by=visitor.name, why=why)
+    return _to(number)
+
+
+@router.post("/requests/{number}/extend")
+def extend(
+    number: int, visitor: Settler, desk: AtDesk, until: Annotated[date, Form()], why: Text = ""
+) -> Response:
+    """Put the due date off."""
+    request_of(desk, number)
+    desk.ledger.extend(number, until, by=visitor.name, why=why)
+    return _to(number)
+
+
+@router.post("/requests/{number}/close")
+async def close(number: int, request: Request, visitor: Settler, desk: AtDesk) -> Response:
+    """Close an audited request with what was said of each item of the checklist."""
+    form = {key: str(value) for key, value in (await request.form()).items()}
+    request_of(desk, number)
+    answers = {
+        item: "done" if form.get(f"{item}-done") else form.get(f"{item}-why", "").strip()
+        for item in CHECKLIST
+    }
+    said = {item: answer for item, answer in answers.items() if answer}
+    desk.close(number, visitor, form.get("why", ""), said, partly="partly" in form)
+    return _to(number)
+
+
+@router.get("/login", response_class=HTMLResponse)
+def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Let a browser in by the token of its link, or ask for one."""
+    if not token:
+        return HTMLResponse(page("login.html.jinja", request, why=""))
+    visitor = access_of(request).by_link(token)
+    if visitor is None:
+        why = "This link was used before, or is not of this start of the server."
+        return HTMLResponse(page("login.html.jinja", request, why=why), 403)
+    return _in(request, access_of(request).enter(visitor))
+
+
+@router.post("/login")
+def enter(request: Request, token: Annotated[str, Form(max_length=200)]) -> Response:
+    """Let a browser in by a token that was typed."""
+    visitor = access_of(request).by_token(token.strip())
+    if visitor is None:
+        why = "Expected a token that this server knows, got another."
+        return HTMLResponse(page("login.html.jinja", request, why=why), 403)
+    return _in(request, access_of(request).enter(visitor))
+
+
+@router.post("/logout")
+def leave(request: Request) -> Response:
+    """End a browser's session."""
+    access_of(request).leave(request.cookies.get(cookie_of(request), ""))
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(cookie_of(request))
+    return answer
+
+
+def _in(request: Request, secret: str) -> Response:
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        cookie_of(request), secret, max_age=int(LASTS), httponly=True, samesite="strict"
+    )
+    return answer
+
+
+def _to(number: int) -> Response:
+    return RedirectResponse(f"/requests/{number}", 303)

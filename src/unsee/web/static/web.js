@@ -1,0 +1,28 @@
+// Live progress: one stream of server-sent events for each part of a page that asks for it.
+"use strict";
+
+function seconds(left) {
+  if (left === null || left === undefined) return "";
+  return left < 90 ? `, about ${Math.round(left)} s left` : `, about ${Math.round(left / 60)} min left`;
+}
+
+function follow(section) {
+  const bar = section.querySelector("progress");
+  const words = section.querySelector(".words");
+  const source = new EventSource(section.dataset.progress);
+  let stage = "";
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    if (event.done !== null && event.total) bar.value = event.done / event.total;
+    else if (event.stage !== stage) bar.removeAttribute("value");
+    const told = event.event === "warning" ? `: ${event.message}` : seconds(event.seconds_left);
+    words.textContent = `${event.stage || "begins"}${told}`;
+    stage = event.stage;
+  };
+  source.addEventListener("finished", () => {
+    source.close();
+    window.location.reload();
+  });
+}
+
+document.querySelectorAll("[data-progress]").forEach(follow);

@@ -1,0 +1,576 @@
+"""A ledger of erasure requests: the same on SQLite and on PostgreSQL."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import resource
+import sqlite3
+import threading
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from hypothesis import given, strategies as st
+
+from unsee import data
+from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
+from unsee.ledger import CHECKLIST, CLOSED, TRANSITIONS, Ledger, _open, _terms, _upgrade
+from unsee.ledger._chain import Entry, Log, canonical, checked
+from unsee.ledger._requests import move
+from unsee.ledger._schema import metadata
+from unsee.nouns import Config
+
+CONFIG = Config(data="digits")
+ALL = [*CHECKLIST]
+
+
+@pytest.fixture
+def ledger(url):
+    with Ledger(url) as opened:
+        yield opened
+
+
+def added(ledger, n=1, **more):
+    asked = {"rule": "class=3", "by": "ana"} | more
+    return [ledger.add(f"case-{k}", CONFIG, **asked) for k in range(n)][-1]
+
+
+def at(ledger, number, *states):
+    """Bring a request to a state as a worker would."""
+    for state in states:
+        with ledger.writing() as log:
+            move(log, number, state, "worker")
+
+
+def audited(ledger, **more):
+    number = added(ledger, **more)
+    ledger.approve(number, by="ben")
+    at(ledger, number, "running", "audited")
+    return number
+
+
+# Requests.
+
+
+def test_a_request_goes_from_the_day_it_comes_in_to_the_day_it_closes(ledger):
+    number = ledger.add(
+        "case-17", CONFIG, rule="class=3", by="ana", received=date(2027, 1, 31), why="by letter"
+    )
+    found = ledger.show(number)
+    assert (found.subject, found.kind, found.state) == ("case-17", "class", "received")
+    assert found.due == date(2027, 2, 28) and found.open
+    ledger.approve(number, by="ben")
+    ledger.extend(number, date(2027, 4, 30), by="ben", why="many requests")
+    at(ledger, number, "running", "audited")
+    ledger.tick(number, "backups", by="ana", done=False, why="overwritten in 30 days")
+    rest = [name for name in ALL if name != "backups"]
+    assert ledger.close(number, by="ben", done=rest) == "partly_completed"
+    found = ledger.show(number)
+    assert (found.state, found.due, found.open) == ("partly_completed", date(2027, 4, 30), False)
+    assert ledger.answers(number) == dict.fromkeys(ALL, "done") | {"backups": "refused"}
+    told = [(row.who, row.what, row.why) for row in ledger.entries(number)]
+    assert told[:3] == [
+        ("ana", "received", "by letter"),
+        ("ben", "approved", ""),
+        ("ben", "extended", "many requests"),
+    ]
+    assert ("ana", "checklist refused", "overwritten in 30 days") in told
+    assert ledger.verify().why == "" and ledger.verify().count == len(ledger.entries())
+
+
+def test_the_request_that_is_due_first_stands_first_and_closed_ones_are_left_out(ledger):
+    late = added(ledger, received=date(2026, 3, 1))
+    soon = added(ledger, received=date(2026, 2, 1))
+    gone = added(ledger, received=date(2026, 1, 1))
+    ledger.refuse(gone, by="ben", why="legal claims")
+    assert [r.number for r in ledger.requests(open_only=True)] == [soon, late]
+    assert [r.number for r in ledger.requests()] == [gone, soon, late]
+
+
+@pytest.mark.parametrize("name", ["ana", "Ana", " ANA ", "ａｎａ"])
+def test_who_adds_a_request_does_not_approve_it_however_the_name_is_spelt(ledger, name):
+    number = added(ledger, by="ana")
+    with pytest.raises(LedgerError, match="someone else to approve"):
+        ledger.approve(number, by=name)
+    assert ledger.show(number).state == "received" and ledger.verify().count == 1
+
+
+@pytest.mark.parametrize("state", TRANSITIONS)
+def test_a_state_is_followed_by_those_of_the_table_and_no_other(ledger, state):
+    ways = {
+        "received": (),
+        "approved": ("approved",),
+        "running": ("approved", "running"),
+        "audited": ("approved", "running", "audited"),
+        "failed": ("approved", "running", "failed"),
+        "refused": ("refused",),
+        "completed": ("approved", "running", "audited", "completed"),
+        "partly_completed": ("approved", "running", "audited", "partly_completed"),
+    }
+    for to in TRANSITIONS:
+        number = added(ledger)
+        at(ledger, number, *ways[state])
+        if to in TRANSITIONS[state]:
+            at(ledger, number, to)
+            assert ledger.show(number).state == to
+        else:
+            with pytest.raises(LedgerError, match=f"a state that {to} may follow, got {state}"):
+                at(ledger, number, to)
+            assert ledger.show(number).state == state
+    assert ledger.verify().why == ""
+
+
+def test_a_refusal_an_extension_and_a_part_need_a_reason(ledger):
+    number = audited(ledger)
+    with pytest.raises(LedgerError, match="a reason"):
+        ledger.close(number, by="ben", done=ALL, partly=True)
+    with pytest.raises(LedgerError, match="a reason"):
+        ledger.tick(number, "backups", by="ben", done=False)
+    with pytest.raises(LedgerError, match="a reason"):
+        ledger.extend(number, date(2099, 1, 1), by="ben", why=" ")
+    with pytest.raises(LedgerError, match="a reason"):
+        ledger.refuse(added(ledger), by="ben", why="")
+
+
+def test_a_due_date_is_only_put_off_and_only_while_a_request_is_open(ledger):
+    number = added(ledger, received=date(2026, 5, 31))
+    for until in (date(2026, 6, 30), date(2026, 6, 1)):
+        with pytest.raises(LedgerError, match="a date after 2026-06-30"):
+            ledger.extend(number, until, by="ben", why="late")
+    ledger.refuse(number, by="ben", why="legal claims")
+    with pytest.raises(LedgerError, match="is refused"):
+        ledger.extend(number, date(2027, 1, 1), by="ben", why="late")
+
+
+def test_a_request_closes_when_all_of_its_checklist_is_answered(ledger):
+    number = audited(ledger)
+    with pytest.raises(LedgerError, match=r"got none for \['recipients'\]"):
+        ledger.close(number, by="ben", done=ALL[:-1])
+    assert ledger.answers(number) == {}  # that step was nothing as a whole
+    assert ledger.close(number, by="ben", done=ALL) == "completed"
+    with pytest.raises(LedgerError, match="nothing follows that"):
+        ledger.close(number, by="ben", done=ALL)
+
+
+def test_images_that_stay_in_the_training_data_keep_a_request_open(ledger):
+    number = audited(ledger)
+    with pytest.raises(LedgerError, match="out of the training data"):
+        ledger.close(number, by="ben", done=ALL[1:], not_done={"source": "we need them"})
+    assert ledger.show(number).state == "audited"
+
+
+def test_a_red_audit_completes_no_request(ledger):
+    number = audited(ledger)
+    with ledger.writing() as log:
+        log.connection.execute(sqlalchemy.text("UPDATE requests SET light = 'red'"))
+    with pytest.raises(LedgerError, match="not red"):
+        ledger.close(number, by="ben", done=ALL)
+    told = ledger.close(number, by="ben", done=ALL, partly=True, why="the class is still known")
+    assert told == "partly_completed"
+
+
+def test_a_number_that_is_no_request_is_refused(ledger):
+    for step in (ledger.show, lambda n: ledger.approve(n, by="ben")):
+        with pytest.raises(LedgerError, match="the number of a request, got 77"):
+            step(77)
+
+
+# What people write.
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "anna@example.org",
+        "Anna Meier",
+        "Anna",
+        "",
+        " ",
+        "+49 30 1234",
+        "ü7",
+        "a" * 200 + "1",
+        "x1\n",
+    ],
+)
+def test_what_may_be_a_name_is_no_subject(ledger, token):
+    with pytest.raises(LedgerError, match="an opaque subject token"):
+        ledger.add(token, CONFIG, rule="class=3", by="ana")
+    assert ledger.requests() == []
+
+
+@pytest.mark.parametrize("token", ["case-4711", "9f1c2b34-0000-4000-8000-00000000beef", "crm:7/2"])
+def test_a_token_is_kept_as_it_is_and_nowhere_hashed(ledger, token):
+    number = ledger.add(token, CONFIG, rule="class=3", by="ana")
+    assert ledger.show(number).subject == token
+    hashes = {hashlib.new(name, token.encode()).hexdigest() for name in ("md5", "sha1", "sha256")}
+    assert not [h for h in hashes if h in ledger.export("json")]
+
+
+@pytest.mark.parametrize("rule", ["", "class=", "colour=red", "ids", "random=3"])
+def test_a_rule_that_names_no_images_is_refused(ledger, rule):
+    with pytest.raises(LedgerError, match="Expected a "):
+        ledger.add("case-1", CONFIG, rule=rule, by="ana")
+
+
+def test_the_rules_are_those_of_the_data_but_for_the_one_that_draws():
+    assert {*_terms.KINDS} == {*data._rules.RULES} - {"random"}
+
+
+def test_ids_of_a_file_are_read_when_a_request_is_added(ledger, tmp_path):
+    (tmp_path / "ids.txt").write_text("train/1\ntrain/2\n")
+    number = ledger.add("case-1", CONFIG, rule=f"ids={tmp_path / 'ids.txt'}", by="ana")
+    again = ledger.add("case-2", CONFIG, ids=["train/2", "train/1", "train/2"], by="ana")
+    assert ledger.show(number).count == ledger.show(again).count == 2
+    with pytest.raises(LedgerError, match="both or neither"):
+        ledger.add("case-3", CONFIG, rule="class=3", ids=["a"], by="ana")
+
+
+def test_the_log_has_a_digest_of_the_ids_that_nobody_can_guess_without_its_key(ledger):
+    asked = [ledger.add(f"case-{n}", CONFIG, ids=["train/1"], by="ana") for n in range(2)]
+    digests = {json.loads(ledger.entries(n)[0].details)["scope"] for n in asked}
+    assert len(digests) == 2  # the same ids, each under a key of its own
+    plain = hashlib.sha256(b"train/1").hexdigest()
+    assert "train/1" not in ledger.export("json") and plain not in ledger.export("json")
+
+
+@given(st.dates(max_value=date(9999, 11, 30)))
+def test_a_month_later_is_the_same_day_or_the_last_one_of_that_month(day):
+    found = _terms.month_after(day)
+    following = (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+    assert (found.year, found.month) == (following.year, following.month)
+    assert found.day == day.day or (found + timedelta(days=1)).day == 1 and found.day < day.day
+
+
+def test_a_month_that_no_calendar_has_is_refused():
+    with pytest.raises(LedgerError, match="before December 9999"):
+        _terms.month_after(date(9999, 12, 1))
+
+
+# The log.
+
+
+def rows_of(n=4):
+    rows, previous = [], "0" * 64
+    for seq in range(1, n + 1):
+        row = Entry(seq, 1, "2026", "ana", "seen", "", canonical({"n": seq}), previous, "")
+        rows.append(dataclasses.replace(row, hash=row.digest))
+        previous = rows[-1].hash
+    return rows
+
+
+def test_the_hash_of_a_row_is_the_sha_256_of_its_canonical_json():
+    row = rows_of(1)[0]
+    text = (
+        '{"at":"2026","details":"{\\"n\\":1}","previous":"' + "0" * 64 + '","request":1,"seq":1,'
+        '"what":"seen","who":"ana","why":""}'
+    )
+    assert row.hash == hashlib.sha256(text.encode()).hexdigest()
+
+
+def tampered(ledger, *statements):
+    """Change the tables behind the ledger's back, as an administrator could."""
+    sqlite = ledger.engine.dialect.name == "sqlite"
+    drop = (
+        ["DROP TRIGGER events_no_update", "DROP TRIGGER events_no_delete"]
+        if sqlite
+        else ["DROP TRIGGER events_no_change ON events"]
+    )
+    with ledger.writing() as log:
+        for statement in (*drop, *statements):
+            log.connection.execute(sqlalchemy.text(statement))
+
+
+@pytest.mark.parametrize(
+    "statement, bad, why",
+    [
+        ("UPDATE events SET who = 'eve' WHERE seq = 2", 2, "not what was written"),
+        ("UPDATE events SET at = '2020' WHERE seq = 3", 3, "not what was written"),
+        ("DELETE FROM events WHERE seq = 2", 2, "missing"),
+        ("DELETE FROM events WHERE seq = 1", 1, "missing"),
+        ("DELETE FROM events WHERE seq = 4", 4, "there should be 4 rows"),
+        ("UPDATE events SET seq = 9 WHERE seq = 2", 2, "missing"),
+        ("UPDATE requests SET state = 'completed' WHERE id = 1", 2, "is approved"),
+        ("UPDATE requests SET due = '2030-01-01' WHERE id = 1", 2, "but it is approved, due 2030"),
+        ("UPDATE chain SET seq = 3", 4, "head of the log"),
+    ],
+)
+def test_the_first_row_that_was_changed_moved_or_taken_out_is_named(ledger, statement, bad, why):
+    number = added(ledger)
+    ledger.approve(number, by="ben")
+    added(ledger, 2)
+    assert ledger.verify().count == 4
+    tampered(ledger, statement)
+    found = ledger.verify()
+    assert found.bad == bad and why in found.why
+
+
+def test_rows_in_another_order_are_noticed(ledger):
+    added(ledger, 3)
+    swap = ("seq = 99 WHERE seq = 2", "seq = 2 WHERE seq = 3", "seq = 3 WHERE seq = 99")
+    tampered(ledger, *(f"UPDATE events SET {part}" for part in swap))
+    assert ledger.verify().bad == 2
+
+
+def test_an_end_that_was_cut_off_with_care_is_seen_against_a_hash_that_was_printed(ledger):
+    added(ledger, 3)
+    last, before = ledger.entries()[-1].hash, ledger.entries()[-2].hash
+    tampered(
+        ledger,
+        "DELETE FROM events WHERE seq = 3",
+        "DELETE FROM keys WHERE request = 3",
+        "DELETE FROM scopes WHERE request = 3",
+        "DELETE FROM requests WHERE id = 3",
+        f"UPDATE chain SET seq = 2, hash = '{before}'",
+    )
+    assert ledger.verify().bad is None  # nothing inside says so
+    assert ledger.verify(last).bad == 3 and "hash expected" in ledger.verify(last).why
+    assert ledger.verify(before).bad is None
+
+
+@given(st.integers(0, 3), st.sampled_from(["who", "what", "why", "at", "details", "previous"]))
+def test_no_field_of_a_row_can_be_changed_unnoticed(place, name):
+    rows = rows_of()
+    rows[place] = dataclasses.replace(rows[place], **{name: "other"})
+    assert checked(rows, 4, rows[-1].hash).bad == place + 1
+
+
+def test_the_database_itself_refuses_to_change_the_log(ledger):
+    added(ledger)
+    for statement in ("UPDATE events SET who = 'eve'", "DELETE FROM events"):
+        with pytest.raises(LedgerError, match="the log is only added to"):
+            with ledger.writing() as log:
+                log.connection.execute(sqlalchemy.text(statement))
+    assert ledger.verify().why == ""
+
+
+def test_the_log_is_ordered_by_sequence_where_the_clock_goes_back(url):
+    times = iter(datetime(2026, 3, 1, tzinfo=UTC) - timedelta(hours=n) for n in range(9))
+    with Ledger(url, clock=lambda: next(times)) as ledger:
+        number = added(ledger, received=date(2026, 3, 1))
+        ledger.approve(number, by="ben")
+        ledger.refuse(added(ledger, received=date(2026, 3, 1)), by="ben", why="legal claims")
+        rows = ledger.entries()
+        assert [row.what for row in rows] == ["received", "approved", "received", "refused"]
+        assert [row.at for row in rows] == sorted((row.at for row in rows), reverse=True)
+        assert ledger.verify().why == ""
+
+
+def test_writers_at_once_make_one_chain(url):
+    with Ledger(url) as first:
+        added(first)
+    failures = []
+
+    def work(name):
+        try:
+            with Ledger(url) as ledger:
+                for _ in range(5):
+                    added(ledger, by=name)
+        except UnseeError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"client {n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Ledger(url) as ledger:
+        assert not failures and len(ledger.requests()) == 21
+        assert ledger.verify().count == 21 and ledger.verify().why == ""
+
+
+# Copies for others.
+
+
+def test_an_export_can_be_checked_without_us(ledger):
+    number = audited(ledger)
+    ledger.close(number, by="ben", done=ALL)
+    found = json.loads(ledger.export("json"))
+    previous = "0" * 64
+    for row in found["events"]:
+        told = row.pop("hash")
+        text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+        assert row["previous"] == previous and hashlib.sha256(text.encode()).hexdigest() == told
+        previous = told
+    assert found["last_hash"] == previous == ledger.verify().last
+    assert found["requests"][0]["state"] == "completed"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "＝1+1", "  =1"])
+def test_nothing_in_a_csv_is_a_formula(ledger, text):
+    added(ledger, by=text, why=text)
+    rows = [*csv.DictReader(io.StringIO(ledger.export("csv")))]
+    assert rows[0]["who"] == rows[0]["why"] == f"'{' '.join(text.split())}"
+    assert rows[0]["hash"] == ledger.verify().last
+
+
+# The database.
+
+
+def test_the_tables_are_those_that_the_migrations_make(ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with ledger.reading() as connection:
+        options = {"version_table": _open.VERSION}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    script = ScriptDirectory(str(_upgrade.MIGRATIONS))
+    assert [s.revision for s in script.walk_revisions()][::-1] == [*_open.SCHEMAS]
+
+
+def test_sqlite_keeps_what_it_has_committed(tmp_path):
+    with Ledger(str(tmp_path / "a.sqlite")) as ledger, ledger.reading() as connection:
+        asked = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
+        assert found == ["wal", 2, 1, 1]
+
+
+def test_an_older_ledger_is_upgraded_after_a_backup_and_keeps_what_it_holds(url):
+    engine = (_open._sqlite if "://" not in url else _open._postgresql)(_open._url(url))
+    _upgrade.upgrade(engine, None, lambda connection: None, to="m0001")
+    facts = (
+        "INSERT INTO lines (id, config) VALUES (1, '{}')",
+        "INSERT INTO requests (id, subject, line, received, due, kind, count, state, added_by, "
+        "light) VALUES (1, 'case-1', 1, '2026-01-01', '2026-02-01', 'class', 1, 'received', 'ana', "
+        "'')",
+    )
+    with engine.begin() as connection:
+        for fact in facts:
+            connection.execute(sqlalchemy.text(fact))
+        details = {"due": "2026-02-01"}
+        Log(connection, lambda: datetime(2026, 1, 1, tzinfo=UTC)).append(
+            1, "ana", "received", **details
+        )
+    engine.dispose()
+    with pytest.warns(UserWarning, match="brought up to date; as it was: "):
+        ledger = Ledger(url)
+    with ledger:
+        assert ledger.show(1).subject == "case-1" and ledger.verify().why == ""
+        if "://" in url:
+            with ledger.reading() as connection:
+                assert "unsee_before_m0001" in sqlalchemy.inspect(connection).get_schema_names()
+        else:
+            backup = Path(f"{url}.before-m0001.bak")
+            assert backup.exists()
+            before = _open._sqlite(_open._url(str(backup)))
+            with before.connect() as connection:
+                assert "jobs" not in sqlalchemy.inspect(connection).get_table_names()
+            before.dispose()
+
+
+def test_a_newer_ledger_is_left_alone(ledger, url):
+    with ledger.writing() as log:
+        log.connection.execute(sqlalchemy.text("UPDATE unsee_schema SET version_num = 'm0099'"))
+    with pytest.raises(LedgerError, match="'m0099', of a newer unsee: update this one"):
+        Ledger(url)
+
+
+def test_a_ledger_is_not_made_where_none_is_asked_for(tmp_path, url):
+    with pytest.raises(LedgerError, match="Expected a ledger"):
+        Ledger(url, create=False)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("url_", ["mysql://x/y", "sqlite://", "://", "nonsense://x"])
+def test_a_url_of_something_else_is_refused(url_):
+    with pytest.raises(LedgerError, match="Expected a path or a URL of PostgreSQL"):
+        Ledger(url_)
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE cats (name TEXT)")
+    connection.close()
+    with pytest.raises(LedgerError, match=r"got the tables \['cats'\]"):
+        Ledger(str(path))
+    (tmp_path / "text").write_text("not a database, by far" * 100)
+    with pytest.raises(LedgerError, match="file is not a database"):
+        Ledger(str(tmp_path / "text"))
+
+
+def test_a_damaged_file_is_an_error_that_says_so(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with Ledger(str(path)) as ledger:
+        added(ledger, 50)
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\x55" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(LedgerError, match="malformed"):
+        with Ledger(str(path), create=False) as ledger:
+            ledger.requests()
+
+
+def test_a_locked_ledger_says_that_it_is_busy(tmp_path, monkeypatch):
+    path = tmp_path / "a.sqlite"
+    monkeypatch.setattr(_open, "WAIT", 0.1)
+    with Ledger(str(path)) as ledger, Ledger(str(path)) as other:
+        with ledger.writing(), pytest.raises(BusyError, match="try again"):
+            added(other)
+        assert ledger.requests() == []
+
+
+def test_every_write_that_fails_leaves_the_ledger_old_or_new_and_never_mixed(tmp_path):
+    """The size to which files may grow is cut, so that the operating system refuses writes."""
+    path = tmp_path / "a.sqlite"
+    with Ledger(str(path)) as ledger:
+        number = added(ledger)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    outcomes = set()
+    for limit in range(0, 90_000, 6_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with Ledger(str(path)) as ledger:
+                added(ledger, why="x" * 1000)
+            outcomes.add("done")
+        except (StorageError, LedgerError) as error:
+            outcomes.add(type(error).__name__)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with Ledger(str(path)) as ledger:
+            found, rows = ledger.requests(), ledger.entries()
+            assert ledger.verify().why == "" and len(found) == len(rows)
+            assert ledger.show(number).state == "received"
+    assert outcomes >= {"StorageError", "done"}
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_a_connection_cut_at_any_statement_leaves_nothing_of_a_step(ledger, n):
+    number = audited(ledger)
+    before, count = ledger.export("json"), 0
+
+    def cut(*_):
+        nonlocal count
+        count += 1
+        if count == n:
+            raise sqlite3.OperationalError("the connection was cut")
+
+    sqlalchemy.event.listen(ledger.engine, "before_cursor_execute", cut)
+    try:
+        with pytest.raises((LedgerError, sqlite3.OperationalError), match="was cut"):
+            ledger.close(number, by="ben", done=ALL)
+    finally:
+        sqlalchemy.event.remove(ledger.engine, "before_cursor_execute", cut)
+    assert ledger.export("json") == before and ledger.verify().why == ""
+    assert ledger.close(number, by="ben", done=ALL) == "completed"
+
+
+def test_a_server_that_ends_a_session_mid_transaction_is_an_error_that_says_so(postgres):
+    with Ledger(postgres()) as ledger:
+        number = added(ledger)
+        with pytest.raises(LedgerError, match="a database that answers"), ledger.writing() as log:
+            move(log, number, "approved", "ben")
+            mine = log.connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar()
+            with ledger.reading() as other:
+                ends = sqlalchemy.text(f"SELECT pg_terminate_backend({mine})")
+                other.execute(ends)
+            log.connection.execute(sqlalchemy.text("SELECT 1"))
+        assert ledger.show(number).state == "received" and ledger.verify().why == ""
+
+
+def test_closed_is_what_nothing_follows():
+    assert {*CLOSED} == {"completed", "partly_completed", "refused"}

@@ -1,0 +1,461 @@
+"""Workers: each request is served once, whatever happens to who serves it."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+import stub_worker
+from conftest import small_config
+
+from unsee import events, pipeline as pipelines
+from unsee.errors import BusyError, DamageError, LeaseError, LedgerError, SplitError, StorageError
+from unsee.ledger import CHECKLIST, Ledger, Worker, _jobs
+from unsee.ledger._jobs import claim
+from unsee.ledger._schema import jobs as job_table
+from unsee.ledger._terms import Scope
+from unsee.ledger._worker import Served as Found
+from unsee.nouns import Config, Run
+
+HERE = Path(__file__).parent
+DONE = Run(data={}, forget={}, measurements={}, environment={}, seed=0, verdict={"light": "green"})
+
+
+@pytest.fixture
+def ledger(url):
+    with Ledger(url) as opened:
+        yield opened
+
+
+def approved(ledger, *rules, config=None, **more):
+    numbers = []
+    for rule in rules:
+        n = ledger.add("case-1", config or Config(), rule=rule, by="ana", **more)
+        ledger.approve(n, by="ben")
+        numbers.append(n)
+    return numbers
+
+
+class Served:
+    """A pipeline that notes what it was asked, and writes models as large as a word."""
+
+    def __init__(self, *failures):
+        self.asked, self.failures = [], [*failures]
+
+    def __call__(self, config, folder):
+        found = Path(config.forget.removeprefix("ids="))
+        ids = found.read_text().split() if config.forget.startswith("ids=") else []
+        self.asked.append((config, ids, folder))
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.model is None:
+            (folder / "original.safetensors").write_text("original")
+        (folder / "model.safetensors").write_text(f"without {config.forget} {len(self.asked)}")
+        return DONE
+
+
+def worker(ledger, tmp_path, run=None, **more):
+    asked = {"name": "w", "lease": 5.0, "poll": 0.01} | more
+    return Worker(ledger, tmp_path / "jobs", run=run or Served(), **asked)
+
+
+def taken(ledger, tmp_path, name="w", lease=5.0):
+    with ledger.writing() as log:
+        return claim(log, name, lease, tmp_path / "jobs")
+
+
+def expire(ledger):
+    with ledger.beating() as connection:
+        connection.execute(sqlalchemy.update(job_table).values(until=1.0))
+
+
+def states(ledger):
+    return [r.state for r in sorted(ledger.requests(), key=lambda r: r.number)]
+
+
+# What is served, and how.
+
+
+def test_an_approved_request_is_served_and_names_the_model_that_replaces_the_original(
+    ledger, tmp_path
+):
+    (number,) = approved(ledger, "class=3")
+    ledger.add("case-2", Config(), rule="class=4", by="ana")  # nobody approved it
+    run = Served()
+    worker(ledger, tmp_path, run).serve(once=True)
+    assert states(ledger) == ["audited", "received"] and ledger.show(number).light == "green"
+    ((config, _, folder),) = run.asked
+    assert (config.forget, config.model, config.redact) == ("class=3", None, True)
+    (new,) = ledger.replaced_by(number)
+    original, _ = ledger.models()
+    assert (original.path, original.state) == (folder / "original.safetensors", "superseded")
+    assert (new.path, new.parent, new.state) == (folder / "model.safetensors", 1, "in use")
+    told = json.loads(ledger.entries(number)[-1].details)
+    assert told["model"]["sha256"] == new.sha256 and ledger.verify().why == ""
+
+
+def test_requests_that_one_run_can_serve_share_it(ledger, tmp_path):
+    other = dataclasses.replace(Config(), method="noop")
+    one = [ledger.add("case-1", Config(), ids=[f"train/{n}"], by="ana") for n in range(3)]
+    for number in one:
+        ledger.approve(number, by="ben")
+    approved(ledger, "where=person:7", "where=person:8", "class=1", "class=2")
+    approved(ledger, "class=1", config=other)
+    run = Served()
+    worker(ledger, tmp_path, run).serve(once=True)
+    rules = [config.forget for config, _, _ in run.asked]
+    assert run.asked[0][1] == ["train/0", "train/1", "train/2"]
+    assert sorted(rules[1:]) == ["class=1", "class=1,2", "where=person:7", "where=person:8"]
+    assert {*states(ledger)} == {"audited"} and len({r.job for r in ledger.requests()}) == 5
+
+
+def test_classes_whose_names_have_commas_are_served_alone():
+    assert _jobs.merged([Scope("class", ("a,b",)), Scope("class", ("c",))]) is None
+    assert _jobs.merged([Scope("ids", ("a",)), Scope("class", ("c",))]) is None
+
+
+def test_the_next_request_begins_with_the_model_of_the_one_before(ledger, tmp_path):
+    (first,) = approved(ledger, "class=3")
+    run = Served()
+    work = worker(ledger, tmp_path, run)
+    work.serve(once=True)
+    second = ledger.add("case-2", Config(), ids=["train/7"], by="ana")
+    ledger.approve(second, by="ben")
+    work.serve(once=True)
+    before, after = run.asked[0][2] / "model.safetensors", run.asked[1][0]
+    assert after.model == str(before) and after.seed != run.asked[0][0].seed
+    assert after.earlier == ("class=3",)  # its images are in no part of the second run
+    assert [m.parent for m in ledger.models()] == [None, 1, 2]
+    assert [m.number for m in ledger.replaced_by(first)] == [2, 3]  # and what descends from it
+    assert [m.state for m in ledger.models()] == ["superseded", "superseded", "in use"]
+
+    for number in (first, second):
+        ledger.close(number, by="ben", done=[*CHECKLIST])
+    (third,) = approved(ledger, "class=5")
+    work.serve(once=True)
+    assert run.asked[2][0].earlier == ()  # the images are out of the data by now
+    assert not [*tmp_path.rglob("*.txt")]  # no ids lie about
+    assert ledger.show(third).state == "audited" and ledger.verify().why == ""
+
+
+def test_earlier_ids_are_named_until_their_request_closes(ledger, tmp_path):
+    seen = []
+
+    def run(config, folder):
+        seen.append([Path(rule[4:]).read_text().split() for rule in config.earlier])
+        return Served()(config, folder)
+
+    for n in range(2):
+        number = ledger.add("case-1", Config(), ids=[f"train/{n}"], by="ana")
+        ledger.approve(number, by="ben")
+        worker(ledger, tmp_path, run).serve(once=True)
+    assert seen == [[], [["train/0"]]]
+
+
+def test_a_model_of_ones_own_is_never_written_to(ledger, tmp_path):
+    own = tmp_path / "own.safetensors"
+    own.write_text("mine")
+    config = Config(model=str(own))
+
+    def careless(config, folder):
+        Path(config.model).write_text("another")
+        return Served()(config, folder)
+
+    approved(ledger, "class=3", config=config)
+    with pytest.warns(UserWarning, match="untouched by the run"):
+        worker(ledger, tmp_path, careless).serve(once=True)
+    assert states(ledger) == ["failed"] and ledger.models() == []
+
+
+def test_a_model_that_was_exchanged_is_not_built_upon(ledger, tmp_path):
+    approved(ledger, "class=3")
+    work = worker(ledger, tmp_path)
+    work.serve(once=True)
+    ledger.models()[-1].path.write_text("exchanged")
+    approved(ledger, "class=4")
+    with pytest.warns(UserWarning, match="put the file back"):
+        work.serve(once=True)
+    assert states(ledger) == ["audited", "failed"]
+
+
+# What fails.
+
+
+def test_a_run_that_fails_is_noted_by_its_kind_and_may_be_approved_again(ledger, tmp_path):
+    (number,) = approved(ledger, "where=person:anna")
+    run = Served(DamageError("Expected accuracy to stay, got less for person:anna"))
+    with pytest.warns(UserWarning, match="DamageError"):
+        worker(ledger, tmp_path, run).serve(once=True)
+    row = ledger.entries(number)[-1]
+    assert (row.what, row.why) == ("failed", "DamageError") and "anna" not in ledger.export("json")
+    ledger.approve(number, by="ben", why="with another method")
+    worker(ledger, tmp_path, run).serve(once=True)
+    assert states(ledger) == ["audited"] and ledger.verify().why == ""
+
+
+def test_a_bad_request_does_not_fail_those_that_shared_its_run(ledger, tmp_path):
+    def run(config, folder):
+        if "train/no" in Path(config.forget[4:]).read_text():
+            raise SplitError("Expected ids like train/1, got train/no")
+        return Served()(config, folder)
+
+    for name in ("train/1", "train/no", "train/3"):
+        ledger.approve(ledger.add("case-1", Config(), ids=[name], by="ana"), by="ben")
+    with pytest.warns(UserWarning, match="SplitError"):
+        worker(ledger, tmp_path, run).serve(once=True)
+    assert states(ledger) == ["audited", "failed", "audited"]
+
+
+@pytest.mark.parametrize("error", [StorageError("full"), MemoryError(), KeyError("a bug")])
+def test_a_worker_outlives_what_a_run_raises(ledger, tmp_path, error):
+    approved(ledger, "where=a:1", "where=a:2")
+    with pytest.warns(UserWarning, match=type(error).__name__):
+        worker(ledger, tmp_path, Served(error)).serve(once=True)
+    assert states(ledger) == ["failed", "audited"]
+
+
+def test_a_run_folder_that_another_process_holds_is_tried_later(ledger, tmp_path):
+    approved(ledger, "class=3")
+    work = worker(ledger, tmp_path, Served(BusyError("another process")), lease=0.2)
+    work.step()
+    assert states(ledger) == ["running"] and taken(ledger, tmp_path) is None
+    time.sleep(0.25)
+    work.serve(once=True)
+    assert states(ledger) == ["audited"]
+
+
+# Leases.
+
+
+def test_two_workers_never_hold_one_request(ledger, tmp_path):
+    approved(ledger, *(f"where=a:{n}" for n in range(3)))
+    assert taken(ledger, tmp_path).requests == (1,)
+    assert taken(ledger, tmp_path) is None  # one run after another on one model
+    expire(ledger)
+    assert taken(ledger, tmp_path, "v").requests == (1,)
+
+
+def test_a_job_is_taken_over_when_its_lease_has_ended_and_late_writes_are_refused(ledger, tmp_path):
+    (number,) = approved(ledger, "class=3")
+    late = taken(ledger, tmp_path, "late")
+    expire(ledger)
+    next_ = taken(ledger, tmp_path, "next")
+    assert next_.number == late.number and next_.folder == late.folder
+    model = _jobs.Model(1, 1, None, Path("m"), "0" * 64, "in use")
+    before = ledger.export("json")
+    for words in (
+        lambda log: _jobs.finish(log, late, "late", model, "green"),
+        lambda log: _jobs.fail(log, late, "late", "why"),
+        lambda log: _jobs.hand_back(log, late, "late"),
+        lambda log: _jobs.beat(log.connection, late, 5.0),
+    ):
+        with pytest.raises(LeaseError, match="another's"), ledger.writing() as log:
+            words(log)
+    assert ledger.export("json") == before and ledger.show(number).state == "running"
+
+
+def test_finishing_twice_is_nothing(ledger, tmp_path):
+    approved(ledger, "class=3")
+    job = taken(ledger, tmp_path)
+    work = worker(ledger, tmp_path)
+    files = [(tmp_path / "a", "0" * 64), (tmp_path / "b", "1" * 64)]
+    work._finish(job, Found(*files, "green"))
+    before = ledger.export("json")
+    work._finish(job, Found(*files, "green"))
+    assert ledger.export("json") == before and len(ledger.models()) == 2
+
+
+def test_a_worker_that_lives_keeps_its_lease(ledger, tmp_path):
+    approved(ledger, "class=3")
+
+    def slow(config, folder):
+        time.sleep(1.2)
+        assert taken(ledger, tmp_path, "thief") is None
+        return Served()(config, folder)
+
+    worker(ledger, tmp_path, slow, lease=0.5).serve(once=True)
+    assert states(ledger) == ["audited"]
+
+
+def test_a_run_stops_when_it_tells_something_after_its_lease_was_lost(ledger, tmp_path):
+    approved(ledger, "class=3")
+
+    def run(config, folder):
+        with ledger.beating() as connection:
+            connection.execute(sqlalchemy.update(job_table).values(token="another's"))
+        for _ in range(200):
+            time.sleep(0.02)
+            events.tell("progress")
+        raise AssertionError("it went on")
+
+    with pytest.warns(UserWarning, match="another worker that took it over"):
+        worker(ledger, tmp_path, run, lease=0.2).step()
+    assert states(ledger) == ["running"]
+
+
+def test_a_clock_of_the_database_that_goes_back_makes_no_lease_endless(
+    ledger, tmp_path, monkeypatch
+):
+    approved(ledger, "class=3")
+    real = _jobs.now
+    monkeypatch.setattr(_jobs, "now", lambda connection: real(connection) + 7200)
+    first = taken(ledger, tmp_path, "a", lease=60.0)
+    monkeypatch.undo()  # two hours back
+    second = taken(ledger, tmp_path, "b", lease=60.0)
+    assert second.number == first.number and second.token != first.token
+
+
+def test_a_job_that_kills_its_workers_fails_in_the_end(ledger, tmp_path):
+    (number,) = approved(ledger, "class=3")
+    for _ in range(_jobs.MOST_DEATHS + 1):
+        assert taken(ledger, tmp_path).requests == (number,)
+        expire(ledger)
+    assert taken(ledger, tmp_path) is None
+    row = ledger.entries(number)[-1]
+    assert row.what == "failed" and "workers died of it" in row.why
+
+
+def test_a_stopped_worker_hands_its_work_back(ledger, tmp_path):
+    (number,) = approved(ledger, "class=3")
+
+    def stopped(config, folder):
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        worker(ledger, tmp_path, stopped, lease=600.0).step()
+    assert ledger.entries(number)[-1].what == "handed back"
+    worker(ledger, tmp_path).serve(once=True)  # at once, not in ten minutes
+    assert states(ledger) == ["audited"]
+
+
+def test_a_ledger_that_is_away_for_a_moment_is_asked_again(ledger, tmp_path, monkeypatch):
+    approved(ledger, "class=3")
+    work, step, tries = worker(ledger, tmp_path), Worker.step, []
+
+    def shaky(self):
+        tries.append(1)
+        if len(tries) < 3:
+            raise LedgerError("the server starts again")
+        if len(tries) > 4:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Worker, "step", shaky)
+    with pytest.warns(UserWarning, match="starts again"), pytest.raises(KeyboardInterrupt):
+        work.serve()
+    assert states(ledger) == ["audited"]
+
+
+# Processes.
+
+
+def test_a_worker_on_the_command_line_hands_back_on_sigterm(tmp_path):
+    url = str(tmp_path / "ledger.sqlite")
+    config = small_config(tmp_path)
+    config = dataclasses.replace(config, train_epochs=5000, oracle="none")
+    with Ledger(url) as ledger:
+        (number,) = approved(ledger, "class=c", config=config)
+        command = [sys.executable, "-m", "unsee", "worker", "--ledger", url, "--quiet"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+        place = ("--folder", str(tmp_path / "jobs"), "--lease", "600")
+        process = subprocess.Popen([*command, *place], env=environment, stderr=subprocess.PIPE)
+        log, end = tmp_path / "jobs" / "job-00001" / "run" / "events.jsonl", time.monotonic() + 90
+        while not (log.exists() and '"progress"' in log.read_text()):
+            assert process.poll() is None and time.monotonic() < end, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 143
+        assert ledger.entries(number)[-1].what == "handed back"
+        assert taken(ledger, tmp_path).requests == (number,)
+
+
+def test_workers_that_are_killed_at_random_serve_each_request_once(url, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stub_worker"])
+    rng, alive, killed = random.Random(0), [], 0
+    with Ledger(url) as ledger:
+        for n in range(40):
+            config = dataclasses.replace(Config(), seed=n % 6)  # six models
+            approved(ledger, f"where=person:{n}", config=config)
+
+        def start():
+            asked = (url, str(tmp_path / "jobs"), f"w{killed}.{len(alive)}", 1.0)
+            alive.append(context.Process(target=stub_worker.work, args=asked, daemon=True))
+            alive[-1].start()
+
+        for _ in range(3):
+            start()
+        end = time.monotonic() + 100
+        try:
+            while {*states(ledger)} != {"audited"}:
+                assert time.monotonic() < end, states(ledger)
+                time.sleep(rng.uniform(0.05, 0.4))
+                if killed < 10:
+                    victim = alive.pop(rng.randrange(len(alive)))
+                    victim.kill()
+                    victim.join()
+                    killed += 1
+                    start()
+        finally:
+            for process in alive:
+                process.kill()
+                process.join()
+        rows = ledger.entries()
+        assert killed and ledger.verify().why == ""
+        for number in range(1, 41):
+            assert [r.what for r in rows if r.request == number].count("audited") == 1
+        models = ledger.models()
+        assert len(models) == 46 and len({m.sha256 for m in models if m.parent}) == 40
+        assert all(m.path.exists() for m in models) and not [*tmp_path.rglob("forget.txt")]
+        assert len([m for m in models if m.state == "in use"]) == 6
+
+
+def test_workers_at_once_share_the_work(url, tmp_path):
+    with Ledger(url) as ledger:
+        for n in range(12):
+            approved(ledger, "class=3", config=dataclasses.replace(Config(), seed=n))
+
+        def work(name):
+            with Ledger(url) as own:
+                worker(own, tmp_path, stub_worker.pipeline, name=name).serve(once=True)
+
+        threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {*states(ledger)} == {"audited"} and ledger.verify().why == ""
+        assert len({r.who for r in ledger.entries() if r.what == "audited"}) > 1
+
+
+def test_real_runs_follow_each_other_on_one_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipelines, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipelines, "page", lambda run, drawn: "<!doctype html>")
+    monkeypatch.setattr(pipelines, "figures", lambda run, drawn: {})
+    config = dataclasses.replace(small_config(tmp_path), oracle="none", guard=1.0)
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, events.noted() as notes:
+        for ids in (["train/00000", "train/00003"], ["train/00001"]):
+            number = ledger.add("case-1", config, ids=ids, by="ana")
+            ledger.approve(number, by="ben")
+            Worker(ledger, tmp_path / "jobs", name="w").serve(once=True)
+        assert states(ledger) == ["audited"] * 2, notes
+        first, second = (tmp_path / "jobs" / f"job-0000{n}" / "run" for n in (1, 2))
+        assert json.loads((second / "config.json").read_text())["model"] == str(
+            first / "model.safetensors"
+        )
+        told = [json.loads((run / "audit.json").read_text()) for run in (first, second)]
+        assert [run["forget"]["count"] for run in told] == [2, 1]
+        kept = [run["data"]["counts"]["retain"] for run in told]
+        assert kept[1] == kept[0] - 1  # two are gone for good, and one goes now
+        assert not [*tmp_path.glob("jobs/*/*.txt")]

@@ -1,0 +1,297 @@
+"""The web page and its API: who comes in, what each may do, and what is refused at the doors."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
+
+from starlette.testclient import TestClient
+
+from unsee.errors import OptionError
+from unsee.ledger import Ledger
+from unsee.nouns import Config
+from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
+from unsee.web._access import LASTS
+from unsee.web._doors import LARGEST, LONGEST_PATH, host_of
+
+HERE = "http://127.0.0.1:8000"
+CONFIG = Config(data="digits", train_epochs=1)
+SCOPE = {"subject": "case-1", "rule": "class=3"}
+
+
+@pytest.fixture
+def desk(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        yield Desk(ledger, Shelf(tmp_path / "jobs"), CONFIG)
+
+
+@pytest.fixture
+def door(desk):
+    access, tokens = fresh()
+    return application(desk, access), tokens
+
+
+def client(app, token=None, **more):
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return TestClient(app, base_url=HERE, headers=headers, follow_redirects=False, **more)
+
+
+def browser(app, token):
+    found = client(app)
+    assert found.get(f"/login?token={token}").status_code == 303
+    return found
+
+
+def test_a_link_opens_the_door_once_and_leaves_no_token_behind(door):
+    app, tokens = door
+    first = client(app).get(f"/login?token={tokens['requester']}")
+    assert first.status_code == 303 and first.headers["location"] == "/"
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+    assert tokens["requester"] not in cookie
+    again = client(app).get(f"/login?token={tokens['requester']}")
+    assert again.status_code == 403 and "set-cookie" not in again.headers
+
+
+def test_without_a_token_nothing_is_shown(door):
+    app, _ = door
+    for path in ("/", "/requests/1", "/new", "/runs", "/models", "/compare?run=a"):
+        answer = client(app).get(path)
+        assert answer.status_code == 303 and answer.headers["location"] == "/login", path
+    answer = client(app).get("/api/v1/requests")
+    assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+    assert client(app, "x" * 43).get("/api/v1/requests").status_code == 401
+
+
+def test_a_session_ends_by_leaving_and_by_time():
+    now = [0.0]
+    access = Access({}, clock=lambda: now[0])
+    one, two = (access.enter(Visitor("ana", "requester")) for _ in range(2))
+    access.leave(one)
+    assert access.by_session(one) is None and access.by_session(two).name == "ana"
+    now[0] = LASTS + 1
+    assert access.by_session(two) is None
+
+
+def test_every_role_may_do_what_it_may_and_nothing_else(door):
+    app, tokens = door
+    of = {role: client(app, token) for role, token in tokens.items()}
+    assert of["auditor"].post("/api/v1/requests", json=SCOPE).status_code == 403
+    assert of["requester"].post("/api/v1/requests", json=SCOPE).json() == {"number": 1}
+    assert of["requester"].post("/api/v1/requests/1/approve", json={}).status_code == 403
+    assert of["auditor"].post("/api/v1/requests/1/approve", json={}).status_code == 403
+    answer = of["approver"].post("/api/v1/requests/1/approve", json={})
+    assert answer.status_code == 200 and answer.json()["state"] == "approved"
+    for role in tokens:
+        assert of[role].get("/api/v1/requests/1").json()["added_by"] == "requester"
+
+
+def test_who_adds_a_request_does_not_approve_it(door):
+    app, tokens = door
+    approver = client(app, tokens["approver"])
+    assert approver.post("/api/v1/requests", json=SCOPE).status_code == 201
+    answer = approver.post("/api/v1/requests/1/approve", json={})
+    assert answer.status_code == 422 and "someone else" in answer.json()["error"]
+    page = browser(app, tokens["approver"]).get("/requests/1").text
+    assert "somebody else approves it" in page and "/approve" not in page
+
+
+@pytest.mark.parametrize(
+    "header, value",
+    [
+        ("host", "evil.example"),
+        ("host", "127.0.0.1.evil.example"),
+        ("host", "127.0.0.1@evil.example"),
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://127.0.0.1:9000"),  # another program of this machine
+        ("origin", "https://127.0.0.1:8000"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ],
+)
+def test_what_another_site_makes_a_browser_send_is_refused(door, header, value):
+    app, tokens = door
+    for method, path in (("GET", "/"), ("POST", "/api/v1/requests"), ("GET", "/static/web.css")):
+        answer = client(app, tokens["requester"]).request(method, path, headers={header: value})
+        assert answer.status_code == 403, (method, path)
+        assert not {x for x in answer.headers if x.startswith("access-control")}
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "LOCALHOST.", "[::1]:8000", "127.0.0.1"])
+def test_this_machine_may_be_called_by_its_names(door, host):
+    app, tokens = door
+    answer = client(app, tokens["auditor"]).get("/api/v1/requests", headers={"host": host})
+    assert answer.status_code == 200
+
+
+def test_a_name_in_a_host_header_is_read_as_the_standard_library_reads_it():
+    for text in ("a b", "a/b", "[::1", "host:port", "host:99999999", "a?b", "a#b", ""):
+        assert host_of(text) is None, text
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
+def test_other_methods_are_refused(door, method):
+    app, tokens = door
+    assert client(app, tokens["approver"]).request(method, "/api/v1/requests").status_code == 405
+
+
+def test_long_addresses_and_large_bodies_are_refused(door):
+    app, tokens = door
+    of = client(app, tokens["requester"])
+    assert of.get("/?" + "x" * LONGEST_PATH).status_code == 414
+    large = b"x" * (LARGEST + 1)
+    assert of.post("/api/v1/requests", content=large).status_code == 413
+    pieces = (b"x" * 2**20 for _ in range(LARGEST // 2**20 + 1))  # and no length is declared
+    assert of.post("/api/v1/requests", content=pieces).status_code == 413
+    told = of.post("/api/v1/requests", content=b"{}", headers={"content-length": "-1"})
+    assert told.status_code == 413
+
+
+def test_every_answer_forbids_scripts_frames_and_copies(door):
+    app, tokens = door
+    of = browser(app, tokens["auditor"])
+    for path in ("/", "/nowhere", "/static/web.css", "/api/v1/requests", "/static/none"):
+        headers = of.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["%2e%2e%2fledger.sqlite", "..%5Cledger.sqlite", "a%00b", "C:%5Cx", "x" * 300, "-rf"],
+)
+def test_no_name_from_outside_becomes_a_path(door, name):
+    app, tokens = door
+    of = client(app, tokens["auditor"])
+    for path in (
+        f"/runs/{name}",
+        f"/runs/{name}/report",
+        f"/static/{name}",
+        f"/api/v1/runs/{name}",
+    ):
+        assert of.get(path).status_code in (404, 422), path
+
+
+def test_a_rule_from_outside_names_no_file_of_this_machine(door, tmp_path):
+    app, tokens = door
+    secret = tmp_path / "secret.txt"
+    secret.write_text("train/00001\n")
+    of = client(app, tokens["requester"])
+    for path in ("/api/v1/requests", "/api/v1/preview"):
+        body = {"rule": f"ids={secret}"} | ({"subject": "case-1"} if path.endswith("s") else {})
+        answer = of.post(path, json=body)
+        assert answer.status_code == 422 and "ids go into their own field" in answer.text
+
+
+def test_what_is_misspelt_is_refused_and_named(door):
+    app, tokens = door
+    of = client(app, tokens["requester"])
+    answer = of.post("/api/v1/requests", json=SCOPE | {"recieved": "2026-01-31"})
+    assert answer.status_code == 422 and "recieved" in answer.json()["error"]
+    answer = of.post("/api/v1/requests", json=SCOPE | {"subject": "Ana Example"})
+    assert answer.status_code == 422 and "opaque" in answer.json()["error"]
+    assert of.get("/api/v1/requests/77").status_code == 404
+    assert of.get("/api/v1/requests").json() == {"total": 0, "requests": []}
+
+
+def test_words_of_people_are_shown_as_words(door):
+    app, tokens = door
+    script = "<script>alert(1)</script>"
+    of = client(app, tokens["requester"])
+    of.post("/api/v1/requests", json=SCOPE | {"why": script})
+    page = browser(app, tokens["requester"]).get("/requests/1").text
+    assert script not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_the_pages_lead_a_request_from_form_to_decision(door, desk):
+    app, tokens = door
+    of, by = browser(app, tokens["requester"]), browser(app, tokens["approver"])
+    answer = of.post("/requests", data=SCOPE | {"received": "2026-01-31"})
+    assert answer.headers["location"] == "/requests/1"
+    page = by.get("/requests/1").text
+    assert "2026-02-28" in page and 'action="/requests/1/approve"' in page
+    assert by.post("/requests/1/extend", data={"until": "2026-03-31", "why": "many"}).is_redirect
+    assert by.post("/requests/1/approve", data={}).is_redirect
+    assert desk.ledger.show(1).state == "approved" and str(desk.ledger.show(1).due) == "2026-03-31"
+    assert "approved" in of.get("/").text
+    assert of.post("/logout").is_redirect and of.get("/").headers["location"] == "/login"
+
+
+def test_the_list_is_paged_and_counts_down(door, desk):
+    app, tokens = door
+    for n in range(55):
+        desk.ledger.add(f"case-{n}", CONFIG, by="ana", rule="class=1")
+    of = browser(app, tokens["auditor"])
+    first, second = (of.get(path).text for path in ("/", "/?show=open&at=2"))
+    assert first.count("<tr class=") == 50 and second.count("<tr class=") == 5
+    assert "page 1 of 2" in first and re.search(r"\d+ days left", first)
+    assert of.get("/?at=0").status_code == 422
+
+
+def test_a_preview_counts_the_digits_and_writes_nothing(door, desk):
+    app, tokens = door
+    before = desk.ledger.entries()
+    answer = client(app, tokens["requester"]).post(
+        "/api/v1/preview", json={"ids": ["train/00001", "train/00002", "train/00002"]}
+    )
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["counts"]["forget"] == 2 and found["trained"] == 1437
+    assert sum(row[1] for row in found["classes"]) == 2 and found["seconds"]["unlearn"] > 0
+    assert desk.ledger.entries() == before
+    unknown = browser(app, tokens["requester"]).post(
+        "/new/preview", data={"ids": "train/99999"}, headers={"hx-request": "true"}
+    )
+    assert unknown.status_code == 200 and "train/99999" in unknown.text and "fault" in unknown.text
+
+
+def test_a_file_of_tokens_is_read_and_its_faults_are_named(tmp_path):
+    file = tmp_path / "tokens"
+    token = "a-long-enough-token"
+    file.write_text(f"# who\napprover ana {hashlib.sha256(token.encode()).hexdigest()}\n")
+    file.chmod(0o600)
+    access = from_file(file)
+    assert access.by_token(token) == Visitor("ana", "approver")
+    assert access.by_link(token) is None  # such a token is no link
+    file.chmod(0o644)
+    with pytest.raises(OptionError, match="chmod 600"):
+        from_file(file)
+    file.chmod(0o600)
+    for text in ("", "owner ana " + "0" * 64, "approver ana xyz", f"approver a {'0' * 64}\n" * 2):
+        file.write_text(text)
+        with pytest.raises(OptionError):
+            from_file(file)
+
+
+def test_the_api_says_what_it_takes(door):
+    app, tokens = door
+    schema = client(app, tokens["auditor"]).get("/api/v1/openapi.json").json()
+    assert "/api/v1/requests/{number}/approve" in schema["paths"]
+    assert all(path.startswith("/api/v1/") for path in schema["paths"])
+    assert json.dumps(schema)
+
+
+def test_an_uploaded_certificate_is_verified_and_a_tampered_one_named(door):
+    app, tokens = door
+    golden = sorted((Path(__file__).parent / "golden" / "certificates").glob("*.json"))[0]
+    of = browser(app, tokens["auditor"])
+    good = of.post("/certificates", files={"certificate": ("../../x", golden.read_bytes())})
+    assert good.status_code == 200 and "Self-consistent only" in good.text
+    envelope = json.loads(golden.read_text())
+    envelope["signatures"][0]["sig"] = "A" * 86 + "=="
+    bad = of.post("/certificates", files={"certificate": ("x", json.dumps(envelope).encode())})
+    assert "The check <strong>signature</strong> failed" in bad.text
+    assert of.post("/certificates", files={"certificate": ("x", b"\0")}).status_code == 200
+    other = of.post(
+        "/certificates",
+        files={"certificate": ("x", golden.read_bytes())},
+        data={"key": "no key"},
+    )
+    assert other.status_code == 422
