@@ -452,7 +452,8 @@ def test_an_older_ledger_is_upgraded_after_a_backup_and_keeps_what_it_holds(url)
         assert ledger.show(1).subject == "case-1" and ledger.verify().why == ""
         if "://" in url:
             with ledger.reading() as connection:
-                assert "unsee_before_m0001" in sqlalchemy.inspect(connection).get_schema_names()
+                schemas = sqlalchemy.inspect(connection).get_schema_names()
+            assert [name for name in schemas if name.endswith("_before_m0001")]
         else:
             backup = Path(f"{url}.before-m0001.bak")
             assert backup.exists()

@@ -20,11 +20,11 @@ from unsee.cli._stages import (
     unlearn as unlearn,
 )
 from unsee.cli._tables import methods as methods, report as report
-from unsee.cli._worker import models as models, worker as worker
+from unsee.cli._worker import models as models, purge as purge, worker as worker
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
-    *("report", "compare", "methods", "policy", "worker", "models"),
+    *("report", "compare", "methods", "policy", "worker", "models", "purge"),
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 GROUPS = {"request": request_group, "ledger": ledger_group}

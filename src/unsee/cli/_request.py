@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Context, Option
@@ -35,22 +37,21 @@ Json = Annotated[bool, Option("--json", help="Print JSON.")]
 HERE = "ledger.sqlite"
 
 
-@contextmanager
-def ledger(url: str, *, create: bool = False) -> Iterator["Ledger"]:
-    """Open a ledger; SQLAlchemy is loaded here.
-
-    Raises:
-        LedgerError: if it is not installed, or the ledger cannot be opened.
-
-    """
+def library() -> ModuleType:
+    """Load what a ledger needs: SQLAlchemy.  Raises LedgerError if it is not installed."""
     try:
-        from unsee.ledger import Ledger
+        return import_module("unsee.ledger")
     except ImportError as error:
         raise LedgerError(
             f"Expected SQLAlchemy and alembic for a ledger, got {error}: "
             "pip install 'unsee[ledger]'"
         ) from error
-    with Ledger(url, create=create) as opened:
+
+
+@contextmanager
+def ledger(url: str, *, create: bool = False) -> Iterator["Ledger"]:
+    """Open a ledger.  Raises LedgerError if it cannot be opened."""
+    with library().Ledger(url, create=create) as opened:
         yield opened
 
 
@@ -110,21 +111,17 @@ def add(
 
     Prints its number.  A ledger is made where there is none.
     """
-    rule = flags.required(forget, "--forget", "ids=FILE")
+    rule, who = flags.required(forget, "--forget", "ids=FILE"), claimed(by)
     config = flags.config_of(context, forget="", redact=True)
-    from unsee.ledger import absolute, day
-
-    with ledger(url, create=True) as opened:
-        number = opened.add(
-            subject,
-            absolute(config),
-            by=claimed(by),
-            rule=rule,
-            received=day(received) if received else None,
-            due=day(due) if due else None,
-            why=why,
-        )
-    print(number)
+    terms = library()
+    dates: dict[str, Any] = {
+        "received": terms.day(received) if received else None,
+        "due": terms.day(due) if due else None,
+    }
+    terms.subject(subject)
+    terms.scope(rule)
+    with ledger(url, create=True) as opened:  # nothing is made where something is wrong
+        print(opened.add(subject, terms.absolute(config), by=who, rule=rule, why=why, **dates))
 
 
 @group.command("list")
@@ -215,11 +212,9 @@ def extend(
     url: Url = HERE,
 ) -> None:
     """Put the due date of a request off, and say why."""
-    flags.required(until, "--until", "2026-12-24")
-    from unsee.ledger import day
-
+    day = library().day(flags.required(until, "--until", "2026-12-24"))
     with ledger(url) as opened:
-        opened.extend(number, day(str(until)), by=claimed(by), why=why)
+        opened.extend(number, day, by=claimed(by), why=why)
 
 
 @group.command()
@@ -254,3 +249,10 @@ def close(
                 number, by=claimed(by), why=why, partly=partly, done=done or [], not_done=refused
             )
         )
+
+
+@group.command()
+def answer(number: Number, url: Url = HERE) -> None:
+    """Print the answer to the person: done, in part, later or not, and what was not tested."""
+    with ledger(url) as opened:
+        print(opened.answer(number))

@@ -41,6 +41,13 @@ def read(row: Any) -> ErasureRequest:
     return ErasureRequest(number=facts["id"], **{k: v for k, v in facts.items() if k in names})
 
 
+def new(connection: Connection, **facts: Any) -> int:
+    """Add a request that was received, and return its number."""
+    values = {"state": "received", "light": "", **facts}
+    made = connection.execute(insert(requests).values(**values))
+    return int(made.inserted_primary_key[0])  # type: ignore[index]
+
+
 def get(connection: Connection, number: int) -> ErasureRequest:
     """Return one request.  Raises LedgerError if there is none."""
     query = select(requests).where(requests.c.id == number)
