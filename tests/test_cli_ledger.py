@@ -2,13 +2,15 @@
 
 import csv
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import stub_worker
 
 from unsee.cli import call
-from unsee.ledger import CHECKLIST, Ledger, Worker
+from unsee.ledger import CHECKLIST, TRANSITIONS, Ledger, Worker
 
 
 @pytest.fixture
@@ -102,12 +104,15 @@ def test_json_says_what_the_lines_say(unsee, tmp_path):
 def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
     (tmp_path / "m.safetensors").write_text("a model")
     (tmp_path / "d.npz").write_text("data")
-    named = ("--model", "m.safetensors", "--data", "npz:d.npz", "--policy", "nowhere.toml")
+    named = ("--model", "m.safetensors", "--data", "npz:d.npz")
     unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana", *named)
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, ledger.reading() as connection:
-        config = json.loads(connection.exec_driver_sql("SELECT config FROM lines").scalar())
+        config = json.loads(connection.exec_driver_sql("SELECT config FROM requests").scalar())
     assert config["model"] == str(tmp_path / "m.safetensors")
-    assert config["data"] == f"npz:{tmp_path / 'd.npz'}" and config["policy"] == "nowhere.toml"
+    assert config["data"] == f"npz:{tmp_path / 'd.npz'}"
+    asked = ("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
+    code, _, told = unsee(*asked, "--policy", "no")
+    assert code == 2 and "Expected a file for --policy, got 'no'" in told
 
 
 @pytest.mark.parametrize(
@@ -139,9 +144,29 @@ def test_without_sqlalchemy_it_says_what_to_install(unsee, monkeypatch):
         assert code == 2 and "pip install 'unsee[ledger]'" in told
 
 
-def test_a_worker_serves_what_is_approved_and_ends(unsee, tmp_path, monkeypatch):
+@pytest.fixture
+def stubbed(monkeypatch):
+    """Workers whose pipeline takes 50 ms."""
     defaults = Worker.__init__.__kwdefaults__ | {"run": stub_worker.pipeline}
     monkeypatch.setattr(Worker.__init__, "__kwdefaults__", defaults)
+
+
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch, capsys, stubbed):
+    page = Path(__file__).parents[1] / "docs" / "erasure-requests.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "We have done so." in capsys.readouterr().out
+
+
+def test_the_documentation_names_every_state_and_every_item():
+    text = (Path(__file__).parents[1] / "docs" / "erasure-requests.md").read_text()
+    assert not [state for state in TRANSITIONS if state not in text]
+    assert not [item for item in CHECKLIST if f"`{item}`" not in text]
+    assert not re.search(r"\bproof\b|complian|guarantee", text)
+
+
+def test_a_worker_serves_what_is_approved_and_ends(unsee, tmp_path, stubbed):
     unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
     unsee("request", "approve", "1", "--as", "ben")
     assert unsee("worker", "--once", "--folder", "work", "--quiet")[0] == 0

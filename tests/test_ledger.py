@@ -433,10 +433,10 @@ def test_an_older_ledger_is_upgraded_after_a_backup_and_keeps_what_it_holds(url)
     engine = (_open._sqlite if "://" not in url else _open._postgresql)(_open._url(url))
     _upgrade.upgrade(engine, None, lambda connection: None, to="m0001")
     facts = (
-        "INSERT INTO lines (id, config) VALUES (1, '{}')",
-        "INSERT INTO requests (id, subject, line, received, due, kind, count, state, added_by, "
-        "light) VALUES (1, 'case-1', 1, '2026-01-01', '2026-02-01', 'class', 1, 'received', 'ana', "
-        "'')",
+        "INSERT INTO lines (id, original) VALUES (1, '{}')",
+        "INSERT INTO requests (id, subject, line, config, received, due, kind, count, state, "
+        "added_by, light) VALUES (1, 'case-1', 1, '{}', '2026-01-01', '2026-02-01', 'class', 1, "
+        "'received', 'ana', '')",
     )
     with engine.begin() as connection:
         for fact in facts:

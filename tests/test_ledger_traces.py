@@ -167,10 +167,11 @@ def test_what_is_not_ours_or_in_use_is_not_purged(tmp_path, kind):
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         number = closed(ledger, tmp_path)
         run = tmp_path / "jobs" / "job-00001" / "run"
-        (run / "config.json").write_text('{"forget": ""}')
+        (run / "config.json").write_text('{"ids_digest": ""}')
         strange = tmp_path / "photos"
         strange.mkdir()
         (strange / "a.jpg").write_text("mine")
+        (strange / "config.json").write_text('{"kind": "of another tool", "data": 1}')
         asked = {"open": [], "strange": [strange], "in use": [run]}[kind]
         if kind == "open":
             number = ledger.add("case-2", Config(), ids=IDS, by="ana")

@@ -121,7 +121,7 @@ def add(
     terms.subject(subject)
     terms.scope(rule)
     with ledger(url, create=True) as opened:  # nothing is made where something is wrong
-        print(opened.add(subject, terms.absolute(config), by=who, rule=rule, why=why, **dates))
+        print(opened.add(subject, config, by=who, rule=rule, why=why, **dates))
 
 
 @group.command("list")
@@ -173,7 +173,7 @@ def _shown(
 
     lines = [
         f"request   {found.number}, subject {found.subject}, added by {printable(found.added_by)}",
-        f"what      {_what(found)} of the model and data of line {found.line}",
+        f"what      {_what(found)} of the model of line {found.line}",
         f"received  {found.received}, due {found.due}",
         f"state     {found.state}{f', audit {found.light}' if found.light else ''}",
     ]

@@ -16,13 +16,13 @@ from unsee.ledger import _checklist as checks, _terms as terms, _traces as trace
 from unsee.ledger._chain import Checked, Clock, Entry, Log
 from unsee.ledger._export import as_csv, as_json
 from unsee.ledger._letter import letter
-from unsee.ledger._line import line_of
+from unsee.ledger._line import absolute, line_of, settings
 from unsee.ledger._models import Model, all_of, descendants
 from unsee.ledger._open import opened, snapshot, translated
 from unsee.ledger._purge import Purged, purge
 from unsee.ledger._replay import verified
 from unsee.ledger._requests import ErasureRequest, answers, get, move, new, read, tick
-from unsee.ledger._schema import events, jobs, lines, requests
+from unsee.ledger._schema import events, jobs, requests
 from unsee.ledger._states import CLOSED, State, follow
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Ledger:
 
         """
         token, who, why = terms.subject(subject), terms.name(by), terms.reason(why)
-        scope = terms.scope(rule, ids)
+        scope, config = terms.scope(rule, ids), absolute(config)
         received = received or self.clock().date()
         due = due or terms.month_after(received)
         if due < received:
@@ -116,7 +116,8 @@ class Ledger:
             line = line_of(log.connection, config)
             dates = {"received": received, "due": due}
             facts = {"line": line, "kind": scope.kind, "count": len(scope.values)}
-            number = new(log.connection, subject=token, added_by=who, **facts, **dates)
+            own = {"subject": token, "added_by": who, "config": settings(config)}
+            number = new(log.connection, **own, **facts, **dates)
             digest = traces.keep(log.connection, number, scope)
             told = {name: str(day) for name, day in dates.items()}
             log.append(number, who, "received", why, **facts, **told, scope=digest)
@@ -269,15 +270,15 @@ class Ledger:
 
         """
         done = purge(self, number, terms.name(by), also)
-        self._scrub()
+        self._scrub(rebuild=True)
         return done
 
     def answer(self, number: int) -> str:
         """Return the answer to the person, as plain text."""
         with self.reading() as connection:
             found = get(connection, number)
-            config = connection.execute(select(lines.c.config).where(lines.c.id == found.line))
-            method = json.loads(config.scalar_one())["method"]
+            text = connection.execute(select(requests.c.config).where(requests.c.id == number))
+            method = json.loads(text.scalar_one())["method"]
         return letter(found, self.entries(number), method)
 
     def export(self, kind: str) -> str:
@@ -285,9 +286,9 @@ class Ledger:
         found, rows = self.verify(), self.entries()
         return as_csv(rows) if kind == "csv" else as_json(self.requests(), rows, found)
 
-    def _scrub(self) -> None:
+    def _scrub(self, *, rebuild: bool = False) -> None:
         with translated():
-            if not traces.scrub(self.engine):
+            if not traces.scrub(self.engine, rebuild=rebuild):
                 warn(
                     "another process reads the ledger: deleted ids stay in its write-ahead log "
                     "until unsee purge runs while nobody does"

@@ -56,8 +56,7 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
             f"Expected a closed request to purge, got {number}, which is {request.state}: its "
             "images are still needed to serve it"
         )
-    used = [model.path for model in found if model.state == "in use"]
-    doomed = [_ours(Path(path), used) for path in also]
+    doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
     folders, made = _served(ledger, ledger.entries(number))
     retired = _ancestors(found, made)
     files = sum(_cleaned(folder) for folder in folders)
@@ -75,23 +74,42 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     return Purged(files, tuple(gone), left)
 
 
-def _ours(path: Path, used: Iterable[Path]) -> Path:
+def _needed(ledger: "Ledger", found: Iterable[Model]) -> list[Path]:
+    """Return what must stay: models in use, folders of running jobs, the ledger itself."""
+    with ledger.reading() as connection:
+        query = select(jobs.c.folder).where(jobs.c.state == "running")
+        running = [Path(folder) for folder in connection.execute(query).scalars()]
+    if ledger.engine.dialect.name == "sqlite":
+        running.append(Path(str(ledger.engine.url.database)))
+    return [*running, *(model.path for model in found if model.state == "in use")]
+
+
+def _ours(path: Path, needed: Iterable[Path]) -> Path:
     """Check that a path is what unsee made and that nobody needs it.  Raises LedgerError."""
-    known = False
-    if path.is_dir():
-        words = (path / CONFIG).read_bytes() if (path / CONFIG).is_file() else b""
-        known = any(f'"{mark}"'.encode() in words for mark in ("ids_digest", "forget", "kind"))
-    elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            known = {*archive.namelist()} >= OF_A_BUFFER
-    if not known:
+    if not (_is_folder_of_ours(path) if path.is_dir() else _is_buffer(path)):
         raise LedgerError(
             f"Expected the folder of a run, a fleet or a sequence, or a buffer, got {path}: what "
             "unsee did not make is yours to delete"
         )
-    if inside := [file for file in used if file.is_relative_to(path.absolute())]:
-        raise LedgerError(f"Expected nothing that is in use to purge, got {path} with {inside[0]}")
+    for file in needed:
+        if file.resolve().is_relative_to(path) or path.is_relative_to(file.resolve()):
+            raise LedgerError(f"Expected what nobody needs any more, got {path}, with {file}")
     return path
+
+
+def _is_folder_of_ours(path: Path) -> bool:
+    try:
+        words = dict(json.loads((path / CONFIG).read_text()))
+    except (OSError, ValueError, TypeError):
+        return False
+    return words.keys() >= {"data", "retain_fraction", "fingerprint"} or "ids_digest" in words
+
+
+def _is_buffer(path: Path) -> bool:
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {*archive.namelist()} >= OF_A_BUFFER
 
 
 def _served(ledger: "Ledger", rows: Iterable[Entry]) -> tuple[list[Path], list[int]]:

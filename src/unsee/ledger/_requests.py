@@ -18,7 +18,7 @@ class ErasureRequest:
 
     number: int
     subject: str
-    line: int  # the model and its data
+    line: int  # an original model, and what replaces it
     received: date
     due: date
     kind: str  # of the forget rule
