@@ -7,12 +7,13 @@
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
+# make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 10 minutes
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -47,6 +48,9 @@ kinds: $(STAMP)
 
 ablation: $(STAMP)
 	$(BIN)/python verify/ablation.py
+
+ledger: $(STAMP)
+	$(BIN)/python verify/ledger_load.py --real
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

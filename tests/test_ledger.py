@@ -433,10 +433,10 @@ def test_an_older_ledger_is_upgraded_after_a_backup_and_keeps_what_it_holds(url)
     engine = (_open._sqlite if "://" not in url else _open._postgresql)(_open._url(url))
     _upgrade.upgrade(engine, None, lambda connection: None, to="m0001")
     facts = (
-        "INSERT INTO lines (id, config) VALUES (1, '{}')",
-        "INSERT INTO requests (id, subject, line, received, due, kind, count, state, added_by, "
-        "light) VALUES (1, 'case-1', 1, '2026-01-01', '2026-02-01', 'class', 1, 'received', 'ana', "
-        "'')",
+        "INSERT INTO lines (id, original) VALUES (1, '{}')",
+        "INSERT INTO requests (id, subject, line, config, received, due, kind, count, state, "
+        "added_by, light) VALUES (1, 'case-1', 1, '{}', '2026-01-01', '2026-02-01', 'class', 1, "
+        "'received', 'ana', '')",
     )
     with engine.begin() as connection:
         for fact in facts:
@@ -452,7 +452,8 @@ def test_an_older_ledger_is_upgraded_after_a_backup_and_keeps_what_it_holds(url)
         assert ledger.show(1).subject == "case-1" and ledger.verify().why == ""
         if "://" in url:
             with ledger.reading() as connection:
-                assert "unsee_before_m0001" in sqlalchemy.inspect(connection).get_schema_names()
+                schemas = sqlalchemy.inspect(connection).get_schema_names()
+            assert [name for name in schemas if name.endswith("_before_m0001")]
         else:
             backup = Path(f"{url}.before-m0001.bak")
             assert backup.exists()

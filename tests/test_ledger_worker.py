@@ -105,7 +105,7 @@ def test_an_approved_request_is_served_and_names_the_model_that_replaces_the_ori
 
 
 def test_requests_that_one_run_can_serve_share_it(ledger, tmp_path):
-    other = dataclasses.replace(Config(), method="noop")
+    other = dataclasses.replace(Config(), seed=1)
     one = [ledger.add("case-1", Config(), ids=[f"train/{n}"], by="ana") for n in range(3)]
     for number in one:
         ledger.approve(number, by="ben")
@@ -146,6 +146,24 @@ def test_the_next_request_begins_with_the_model_of_the_one_before(ledger, tmp_pa
     assert run.asked[2][0].earlier == ()  # the images are out of the data by now
     assert not [*tmp_path.rglob("*.txt")]  # no ids lie about
     assert ledger.show(third).state == "audited" and ledger.verify().why == ""
+
+
+def test_a_request_that_is_served_otherwise_is_put_to_the_same_model(ledger, tmp_path):
+    own = tmp_path / "own.safetensors"
+    own.write_text("mine")
+    approved(ledger, "class=3", "class=4", config=Config(model=str(own)))
+    approved(ledger, "class=5", config=Config(model=str(own), method="noop", seed=7, arch="x"))
+    run = Served()
+    work = worker(ledger, tmp_path, run)
+    work.serve(once=True)
+    assert [config.forget for config, _, _ in run.asked] == ["class=3,4", "class=5"]
+    first, second = run.asked
+    assert second[0].model == str(first[2] / "model.safetensors") and second[0].method == "noop"
+    assert second[0].earlier == ("class=3", "class=4")
+    newest = ledger.models()[-1]
+    approved(ledger, "class=6", config=Config(model=str(newest.path)))
+    work.serve(once=True)
+    assert ledger.models()[-1].parent == newest.number and len(ledger.models()) == 4
 
 
 def test_earlier_ids_are_named_until_their_request_closes(ledger, tmp_path):
@@ -198,7 +216,7 @@ def test_a_run_that_fails_is_noted_by_its_kind_and_may_be_approved_again(ledger,
         worker(ledger, tmp_path, run).serve(once=True)
     row = ledger.entries(number)[-1]
     assert (row.what, row.why) == ("failed", "DamageError") and "anna" not in ledger.export("json")
-    ledger.approve(number, by="ben", why="with another method")
+    ledger.approve(number, by="ben", why="there is room again")
     worker(ledger, tmp_path, run).serve(once=True)
     assert states(ledger) == ["audited"] and ledger.verify().why == ""
 
@@ -262,6 +280,23 @@ def test_a_job_is_taken_over_when_its_lease_has_ended_and_late_writes_are_refuse
         with pytest.raises(LeaseError, match="another's"), ledger.writing() as log:
             words(log)
     assert ledger.export("json") == before and ledger.show(number).state == "running"
+
+
+def test_a_worker_that_comes_too_late_leaves_the_folder_to_the_one_that_works(ledger, tmp_path):
+    number = ledger.add("case-1", Config(), ids=["train/1"], by="ana")
+    ledger.approve(number, by="ben")
+    left = []
+
+    def run(config, folder):
+        expire(ledger)
+        taken(ledger, tmp_path, "next")
+        left.append(Path(config.forget[4:]))
+        raise StorageError("full")
+
+    with pytest.warns(UserWarning):
+        worker(ledger, tmp_path, run).step()
+    assert left[0].read_text() == "train/1\n" and states(ledger) == ["running"]
+    assert not [*tmp_path.rglob("error.txt")]
 
 
 def test_finishing_twice_is_nothing(ledger, tmp_path):

@@ -10,8 +10,8 @@ from unsee.cli._certificate import certify as certify, keys as keys, verify as v
 from unsee.cli._compare import compare as compare
 from unsee.cli._fleets import oracles as oracles, policy as policy
 from unsee.cli._guard import guarded, listen_for_signals
-from unsee.cli._ledger import group as ledger_group
-from unsee.cli._request import group as request_group
+from unsee.cli._ledger import ledger as ledger
+from unsee.cli._request import request as request
 from unsee.cli._run import run as run
 from unsee.cli._sequence import sequence as sequence
 from unsee.cli._serve import serve as serve
@@ -22,15 +22,15 @@ from unsee.cli._stages import (
     unlearn as unlearn,
 )
 from unsee.cli._tables import methods as methods, report as report
-from unsee.cli._worker import models as models, worker as worker
+from unsee.cli._worker import models as models, purge as purge, worker as worker
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
-    *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "serve"),
+    *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "purge"),
+    "serve",
     *("keys", "ledger", "request"),  # groups of verbs; they stand last, as they register
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
-GROUPS = {"request": request_group, "ledger": ledger_group}
 
 
 def call(*arguments: str) -> int:

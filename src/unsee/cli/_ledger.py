@@ -10,11 +10,11 @@ from unsee.cli._app import app
 from unsee.cli._request import HERE, Url, ledger as opened_ledger
 from unsee.errors import ChainError, OptionError
 
-group = typer.Typer(rich_markup_mode=None, add_completion=False)
-app.add_typer(group, name="ledger", help="The log of all requests: verify it, export it.")
+ledger = typer.Typer(rich_markup_mode=None, add_completion=False)
+app.add_typer(ledger, name="ledger", help="The log of all requests: verify it, export it.")
 
 
-@group.command()
+@ledger.command()
 def verify(
     expect: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def verify(
     print(f"{found.count} rows, last hash {found.last}")
 
 
-@group.command()
+@ledger.command()
 def export(
     out: Annotated[
         str | None, Option("--out", metavar="FILE", help="A new file, .json or .csv.")

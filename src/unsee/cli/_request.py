@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Context, Option
@@ -16,8 +18,8 @@ from unsee.errors import LedgerError, OptionError
 if TYPE_CHECKING:
     from unsee.ledger import Entry, ErasureRequest, Ledger, Model
 
-group = typer.Typer(rich_markup_mode=None, add_completion=False)
-app.add_typer(group, name="request", help="Erasure requests: what is asked, decided and done.")
+request = typer.Typer(rich_markup_mode=None, add_completion=False)
+app.add_typer(request, name="request", help="Erasure requests: what is asked, decided and done.")
 
 Url = Annotated[
     str,
@@ -35,22 +37,21 @@ Json = Annotated[bool, Option("--json", help="Print JSON.")]
 HERE = "ledger.sqlite"
 
 
-@contextmanager
-def ledger(url: str, *, create: bool = False) -> Iterator["Ledger"]:
-    """Open a ledger; SQLAlchemy is loaded here.
-
-    Raises:
-        LedgerError: if it is not installed, or the ledger cannot be opened.
-
-    """
+def library() -> ModuleType:
+    """Load what a ledger needs: SQLAlchemy.  Raises LedgerError if it is not installed."""
     try:
-        from unsee.ledger import Ledger
+        return import_module("unsee.ledger")
     except ImportError as error:
         raise LedgerError(
             f"Expected SQLAlchemy and alembic for a ledger, got {error}: "
             "pip install 'unsee[ledger]'"
         ) from error
-    with Ledger(url, create=create) as opened:
+
+
+@contextmanager
+def ledger(url: str, *, create: bool = False) -> Iterator["Ledger"]:
+    """Open a ledger.  Raises LedgerError if it cannot be opened."""
+    with library().Ledger(url, create=create) as opened:
         yield opened
 
 
@@ -59,7 +60,7 @@ def claimed(by: str | None) -> str:
     return flags.required(by, "--as", "ana")
 
 
-@group.command()
+@request.command()
 def add(
     context: Context,  # the flags are read from it by name: one field of Config each
     subject: Annotated[
@@ -110,24 +111,20 @@ def add(
 
     Prints its number.  A ledger is made where there is none.
     """
-    rule = flags.required(forget, "--forget", "ids=FILE")
+    rule, who = flags.required(forget, "--forget", "ids=FILE"), claimed(by)
     config = flags.config_of(context, forget="", redact=True)
-    from unsee.ledger import absolute, day
-
-    with ledger(url, create=True) as opened:
-        number = opened.add(
-            subject,
-            absolute(config),
-            by=claimed(by),
-            rule=rule,
-            received=day(received) if received else None,
-            due=day(due) if due else None,
-            why=why,
-        )
-    print(number)
+    terms = library()
+    dates: dict[str, Any] = {
+        "received": terms.day(received) if received else None,
+        "due": terms.day(due) if due else None,
+    }
+    terms.subject(subject)
+    terms.scope(rule)
+    with ledger(url, create=True) as opened:  # nothing is made where something is wrong
+        print(opened.add(subject, config, by=who, rule=rule, why=why, **dates))
 
 
-@group.command("list")
+@request.command("list")
 def list_(
     all_: Annotated[bool, Option("--all", help="Also those that are closed.")] = False,
     json_: Json = False,
@@ -153,7 +150,7 @@ def _what(request: "ErasureRequest") -> str:
     return f"{request.count:,} ids" if request.kind == "ids" else f"{request.kind}=..."
 
 
-@group.command()
+@request.command()
 def show(number: Number, json_: Json = False, url: Url = HERE) -> None:
     """Show a request, its checklist and what the log has of it."""
     with ledger(url) as opened:
@@ -176,7 +173,7 @@ def _shown(
 
     lines = [
         f"request   {found.number}, subject {found.subject}, added by {printable(found.added_by)}",
-        f"what      {_what(found)} of the model and data of line {found.line}",
+        f"what      {_what(found)} of the model of line {found.line}",
         f"received  {found.received}, due {found.due}",
         f"state     {found.state}{f', audit {found.light}' if found.light else ''}",
     ]
@@ -190,21 +187,21 @@ def _shown(
     return lines
 
 
-@group.command()
+@request.command()
 def approve(number: Number, by: By = None, why: Why = "", url: Url = HERE) -> None:
     """Let a worker serve a request; not by the one who added it."""
     with ledger(url) as opened:
         opened.approve(number, by=claimed(by), why=why)
 
 
-@group.command()
+@request.command()
 def refuse(number: Number, by: By = None, why: Why = "", url: Url = HERE) -> None:
     """Close a request without serving it, and say why."""
     with ledger(url) as opened:
         opened.refuse(number, by=claimed(by), why=why)
 
 
-@group.command()
+@request.command()
 def extend(
     number: Number,
     until: Annotated[
@@ -215,14 +212,12 @@ def extend(
     url: Url = HERE,
 ) -> None:
     """Put the due date of a request off, and say why."""
-    flags.required(until, "--until", "2026-12-24")
-    from unsee.ledger import day
-
+    day = library().day(flags.required(until, "--until", "2026-12-24"))
     with ledger(url) as opened:
-        opened.extend(number, day(str(until)), by=claimed(by), why=why)
+        opened.extend(number, day, by=claimed(by), why=why)
 
 
-@group.command()
+@request.command()
 def close(
     number: Number,
     done: Annotated[
@@ -254,3 +249,10 @@ def close(
                 number, by=claimed(by), why=why, partly=partly, done=done or [], not_done=refused
             )
         )
+
+
+@request.command()
+def answer(number: Number, url: Url = HERE) -> None:
+    """Print the answer to the person: done, in part, later or not, and what was not tested."""
+    with ledger(url) as opened:
+        print(opened.answer(number))

@@ -5,15 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
-from unsee.cli._request import HERE, Json, Url, ledger
+from unsee.cli._request import HERE, By, Json, Url, claimed, ledger
 from unsee.errors import OptionError
 
 if TYPE_CHECKING:
-    from unsee.ledger import Model
+    from unsee.ledger import Model, Purged
 
 
 @app.command()
@@ -68,6 +68,42 @@ def models(json_: Json = False, url: Url = HERE) -> None:
         print(json.dumps([asdict(model) for model in found], indent=1, default=str))
     else:
         print("\n".join(_listed(found)))
+
+
+@app.command()
+def purge(
+    number: Annotated[
+        int | None, Argument(metavar="[ID]", help="A closed request; else all that are closed.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        Option(
+            "--also",
+            metavar="PATH",
+            help="A run, a fleet or a buffer that was made of the images elsewhere; repeatable.",
+        ),
+    ] = None,
+    by: By = None,
+    url: Url = HERE,
+) -> None:
+    """Delete what was kept of the images of closed requests, and retire models that knew them.
+
+    Of the runs that served them go thumbnails, scores, logs and digests of the ids; then the models
+    that were replaced, backups of the ledger, and what --also names.
+    """
+    if also and number is None:
+        raise OptionError("Expected the ID of a request with --also, got none")
+    with ledger(url) as opened:
+        closed = [r.number for r in opened.requests() if not r.open]
+        for one in closed if number is None else [number]:
+            done = opened.purge(one, by=claimed(by), also=[Path(path) for path in also or ()])
+            print(f"request {one}: {done.files} files deleted, models retired: {_named(done)}")
+            for text in done.left:
+                print(f"  yours to delete  {text}")
+
+
+def _named(done: "Purged") -> str:
+    return ", ".join(map(str, done.retired)) or "none"
 
 
 def _listed(found: list["Model"]) -> list[str]:

@@ -6,9 +6,14 @@ Needs SQLAlchemy and alembic: ``pip install 'unsee[ledger]'``; reading a ledger 
 from unsee.ledger._chain import Checked as Checked, Entry as Entry
 from unsee.ledger._checklist import CHECKLIST as CHECKLIST
 from unsee.ledger._ledger import Ledger as Ledger
-from unsee.ledger._line import absolute as absolute
 from unsee.ledger._models import Model as Model
+from unsee.ledger._purge import Purged as Purged
 from unsee.ledger._requests import ErasureRequest as ErasureRequest
 from unsee.ledger._states import CLOSED as CLOSED, TRANSITIONS as TRANSITIONS, State as State
-from unsee.ledger._terms import day as day, month_after as month_after
+from unsee.ledger._terms import (
+    day as day,
+    month_after as month_after,
+    scope as scope,
+    subject as subject,
+)
 from unsee.ledger._worker import Worker as Worker

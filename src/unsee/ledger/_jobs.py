@@ -20,7 +20,7 @@ from unsee.ledger._schema import jobs, lines, requests
 from unsee.ledger._terms import Scope
 from unsee.ledger._traces import kept
 
-MOST_DEATHS = 5  # of workers in one job: then it is the job that kills them
+MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
 SKEW = 1.0  # seconds by which a lease may reach further than it should
 
 
@@ -31,7 +31,7 @@ class Job:
     number: int
     token: str
     line: int
-    config: str  # JSON of the line's
+    config: str  # JSON: how they are to be served
     folder: Path
     requests: tuple[int, ...]
     scope: Scope  # of all of them
@@ -124,7 +124,8 @@ def _batch(connection: Connection, waiting: Sequence[Row[Any]]) -> list[int]:
     return [
         row.id
         for row in waiting
-        if row.kind == first.kind and not row.alone and merged([scopes[row.id]]) is not None
+        if (row.kind, row.config, row.alone) == (first.kind, first.config, False)
+        and merged([scopes[row.id]]) is not None
     ]
 
 
@@ -147,10 +148,10 @@ def merged(scopes: Sequence[Scope | None]) -> Scope | None:
 
 def _job(connection: Connection, number: int) -> Job:
     row = connection.execute(select(jobs).where(jobs.c.id == number)).one()
-    config = connection.execute(select(lines.c.config).where(lines.c.id == row.line)).scalar_one()
     served = _served_by(connection, number)
     query = select(requests).where(requests.c.line == row.line).order_by(requests.c.id)
-    scopes = {r.id: (r.state, kept(connection, r.id, r.kind)) for r in connection.execute(query)}
+    rows = connection.execute(query).all()
+    scopes = {r.id: (r.state, kept(connection, r.id, r.kind)) for r in rows}
     own = [scopes[n][1] for n in served]
     scope = merged(own) or own[0]
     if scope is None:
@@ -160,7 +161,7 @@ def _job(connection: Connection, number: int) -> Job:
         number=number,
         token=row.token,
         line=row.line,
-        config=config,
+        config=next(r.config for r in rows if r.id == served[0]),
         folder=Path(row.folder),
         requests=tuple(served),
         scope=scope,

@@ -1,24 +1,28 @@
 """A ledger of erasure requests: each method is one step, whole or not at all, and one log row."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from unsee.errors import LedgerError
 from unsee.events import warn
 from unsee.ledger import _checklist as checks, _terms as terms, _traces as traces
-from unsee.ledger._chain import Checked, Clock, Entry, Log, checked
+from unsee.ledger._chain import Checked, Clock, Entry, Log
 from unsee.ledger._export import as_csv, as_json
-from unsee.ledger._line import line_of
+from unsee.ledger._letter import letter
+from unsee.ledger._line import absolute, line_of, settings
 from unsee.ledger._models import Model, all_of, descendants
 from unsee.ledger._open import opened, snapshot, translated
-from unsee.ledger._replay import replayed
-from unsee.ledger._requests import ErasureRequest, answers, get, move, read, tick
-from unsee.ledger._schema import chain, events, jobs, requests
+from unsee.ledger._purge import Purged, purge
+from unsee.ledger._replay import verified
+from unsee.ledger._requests import ErasureRequest, answers, get, move, new, read, tick
+from unsee.ledger._schema import events, jobs, requests
 from unsee.ledger._states import CLOSED, State, follow
 
 if TYPE_CHECKING:
@@ -103,30 +107,20 @@ class Ledger:
 
         """
         token, who, why = terms.subject(subject), terms.name(by), terms.reason(why)
-        scope = terms.scope(rule, ids)
+        scope, config = terms.scope(rule, ids), absolute(config)
         received = received or self.clock().date()
         due = due or terms.month_after(received)
         if due < received:
             raise LedgerError(f"Expected a due date after {received}, got {due}")
-        count = len(scope.values)
         with self.writing() as log:
-            values = {
-                "subject": token,
-                "line": line_of(log.connection, config),
-                "received": received,
-                "due": due,
-                "kind": scope.kind,
-                "count": count,
-                "state": "received",
-                "added_by": who,
-                "light": "",
-            }
-            made = log.connection.execute(insert(requests).values(**values))
-            number = int(made.inserted_primary_key[0])  # type: ignore[index]
+            line = line_of(log.connection, config)
+            dates = {"received": received, "due": due}
+            facts = {"line": line, "kind": scope.kind, "count": len(scope.values)}
+            own = {"subject": token, "added_by": who, "config": settings(config)}
+            number = new(log.connection, **own, **facts, **dates)
             digest = traces.keep(log.connection, number, scope)
-            facts = {"line": values["line"], "kind": scope.kind, "count": count, "scope": digest}
-            dates = {"received": str(received), "due": str(due)}
-            log.append(number, who, "received", why, **facts, **dates)
+            told = {name: str(day) for name, day in dates.items()}
+            log.append(number, who, "received", why, **facts, **told, scope=digest)
         return number
 
     def requests(self, *, open_only: bool = False) -> list[ErasureRequest]:
@@ -264,23 +258,37 @@ class Ledger:
 
         """
         with self.reading() as connection:
-            head = connection.execute(select(chain)).one()
-            rows = [
-                Entry(**row)
-                for row in connection.execute(select(events).order_by(events.c.seq)).mappings()
-            ]
-            stand = [read(row) for row in connection.execute(select(requests)).mappings()]
-        found = checked(rows, head.seq, head.hash, expected)
-        return found if found.why else replayed(rows, stand, found)
+            return verified(connection, expected)
+
+    def purge(self, number: int, *, by: str, also: Sequence[Path] = ()) -> Purged:
+        """Delete what was kept of a closed request's images, and retire the models that knew them.
+
+        Args:
+            number: of the request.
+            by: who does so, as claimed.
+            also: folders of runs and fleets, and buffers, that were made of the images elsewhere.
+
+        """
+        done = purge(self, number, terms.name(by), also)
+        self._scrub(rebuild=True)
+        return done
+
+    def answer(self, number: int) -> str:
+        """Return the answer to the person, as plain text."""
+        with self.reading() as connection:
+            found = get(connection, number)
+            text = connection.execute(select(requests.c.config).where(requests.c.id == number))
+            method = json.loads(text.scalar_one())["method"]
+        return letter(found, self.entries(number), method)
 
     def export(self, kind: str) -> str:
         """Return all of the ledger as JSON, or its log as CSV; ids and keys are no part of it."""
         found, rows = self.verify(), self.entries()
         return as_csv(rows) if kind == "csv" else as_json(self.requests(), rows, found)
 
-    def _scrub(self) -> None:
+    def _scrub(self, *, rebuild: bool = False) -> None:
         with translated():
-            if not traces.scrub(self.engine):
+            if not traces.scrub(self.engine, rebuild=rebuild):
                 warn(
                     "another process reads the ledger: deleted ids stay in its write-ahead log "
                     "until unsee purge runs while nobody does"

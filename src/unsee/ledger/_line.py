@@ -1,4 +1,8 @@
-"""A line: one model with its data and settings, and whatever replaces it, request after request."""
+"""A line: one original model, and whatever replaces it, request after request.
+
+What a line is must not depend on how a request is served: with another method, or with another
+seed, the second request begins with the model of the first all the same.
+"""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -6,45 +10,71 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select
 
+from unsee.errors import LedgerError
 from unsee.ledger._chain import canonical
-from unsee.ledger._schema import lines
+from unsee.ledger._schema import lines, models
 
 if TYPE_CHECKING:
     from unsee.nouns import Config
 
-NOT_OF_A_LINE = ("forget", "earlier")  # what differs from request to request
+RECIPE = (  # what decides an original that a run trains
+    *("data", "classes", "size", "arch", "init", "mean", "std", "output_layer"),
+    *("train_epochs", "seed"),
+)
 FILES = ("classes", "validation", "model", "init", "buffer", "oracle", "policy")
+NO_FILES = ("none", "retrain")  # of --oracle
 
 
 def line_of(connection: Connection, config: "Config") -> int:
     """Return the line that a config is about; it is made where there is none."""
-    record = {name: x for name, x in asdict(config).items() if name not in NOT_OF_A_LINE}
-    text = canonical(record | {"redact": True})  # what a ledger asks for shows nobody's images
-    found = connection.execute(select(lines.c.id).where(lines.c.config == text)).scalar()
+    version = select(models.c.line).where(models.c.path == config.model)
+    if config.model is not None and (known := connection.execute(version).scalar()) is not None:
+        return int(known)
+    record = asdict(config)
+    names = RECIPE if config.model is None else ("model",)
+    text = canonical({name: record[name] for name in names})
+    found = connection.execute(select(lines.c.id).where(lines.c.original == text)).scalar()
     if found is None:
-        made = connection.execute(insert(lines).values(config=text))
+        made = connection.execute(insert(lines).values(original=text))
         found = made.inserted_primary_key[0]  # type: ignore[index]
     return int(found)
 
 
+def settings(config: "Config") -> str:
+    """Return how a request is to be served, as canonical JSON; which images, it does not say."""
+    record = asdict(config)
+    del record["forget"]
+    return canonical(record | {"redact": True})  # what a ledger asks for shows nobody's images
+
+
 def absolute(config: "Config") -> "Config":
-    """Return a config that names the same files from every folder: workers start elsewhere."""
-    named = {name: getattr(config, name) for name in ("data", *FILES)}
-    found: dict[str, Any] = {name: _absolute(text) for name, text in named.items() if text}
+    """Return a config that names the same files from every folder: workers start elsewhere.
+
+    Raises:
+        LedgerError: if one of the files is not there.
+
+    """
+    found: dict[str, Any] = {"data": _absolute(config.data) or config.data}
+    for name in FILES:
+        text = getattr(config, name)
+        if text and text not in NO_FILES:
+            found[name] = _absolute(text)
+            if found[name] is None:
+                raise LedgerError(
+                    f"Expected a file for --{name}, got {text!r}, where there is none"
+                )
     return replace(config, **found)
 
 
-def _absolute(text: str) -> str:
+def _absolute(text: str) -> str | None:
     """Make the path absolute that stands at the end of ``npz:PATH`` or ``ids=PATH``, if any does.
 
-    >>> _absolute("digits"), _absolute("none"), _absolute("npz:/a/b.npz")
-    ('digits', 'none', 'npz:/a/b.npz')
+    >>> _absolute("digits") is None, _absolute("npz:/")
+    (True, 'npz:/')
 
     """
     for mark in ("", "=", ":"):
         before, _, path = text.rpartition(mark) if mark else ("", "", text)
         if Path(path).exists():
-            return (
-                f"{before}{mark}{Path(path).absolute()}" if before else str(Path(path).absolute())
-            )
-    return text
+            return before + (mark if before else "") + str(Path(path).absolute())
+    return None

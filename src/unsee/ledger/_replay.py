@@ -2,18 +2,31 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from unsee.ledger._chain import Checked, Entry
+from sqlalchemy import Connection, select
+
+from unsee.ledger._chain import Checked, Entry, checked
+from unsee.ledger._requests import ErasureRequest, read
+from unsee.ledger._schema import chain, events, requests
 from unsee.ledger._states import TRANSITIONS
 
 
-def replayed(rows: Sequence[Entry], requests: Sequence[Any], found: Checked) -> Checked:
+def verified(connection: Connection, expected: str | None) -> Checked:
+    """Read all of a ledger, and find the first row that is not as it was written."""
+    head = connection.execute(select(chain)).one()
+    found = connection.execute(select(events).order_by(events.c.seq)).mappings()
+    rows = [Entry(**row) for row in found]
+    stand = [read(row) for row in connection.execute(select(requests)).mappings()]
+    told = checked(rows, head.seq, head.hash, expected)
+    return told if told.why else replayed(rows, stand, told)
+
+
+def replayed(rows: Sequence[Entry], stand: Sequence[ErasureRequest], found: Checked) -> Checked:
     """Follow the log row by row, and find the first request that stands otherwise than it says.
 
     Args:
         rows: an unharmed log.
-        requests: each with ``number``, ``state`` and ``due``, as the ledger has them.
+        stand: the requests as the ledger has them.
         found: what was found so far.
 
     """
@@ -29,7 +42,7 @@ def replayed(rows: Sequence[Entry], requests: Sequence[Any], found: Checked) -> 
             state[row.request] = row.what
         if "due" in details:
             due[row.request] = details["due"]
-    there = {request.number: request for request in requests}
+    there = {request.number: request for request in stand}
     for number, seq in sorted(last.items(), key=lambda pair: pair[1]):
         request = there.pop(number, None)
         told = (state[number], due[number])

@@ -18,7 +18,7 @@ class ErasureRequest:
 
     number: int
     subject: str
-    line: int  # the model and its data
+    line: int  # an original model, and what replaces it
     received: date
     due: date
     kind: str  # of the forget rule
@@ -39,6 +39,13 @@ def read(row: Any) -> ErasureRequest:
     facts = dict(row)
     names = ErasureRequest.__dataclass_fields__
     return ErasureRequest(number=facts["id"], **{k: v for k, v in facts.items() if k in names})
+
+
+def new(connection: Connection, **facts: Any) -> int:
+    """Add a request that was received, and return its number."""
+    values = {"state": "received", "light": "", **facts}
+    made = connection.execute(insert(requests).values(**values))
+    return int(made.inserted_primary_key[0])  # type: ignore[index]
 
 
 def get(connection: Connection, number: int) -> ErasureRequest:

@@ -18,13 +18,13 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-lines = Table(  # a model and its data, whatever becomes of it: what requests are put to
+lines = Table(  # an original model and whatever replaces it: what requests are put to
     "lines",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("config", Text, nullable=False),  # canonical JSON of a Config without its request
+    Column("original", Text, nullable=False),  # canonical JSON: its file, or how it is trained
     Column("job", Integer),  # that works on it now: one run after another
-    UniqueConstraint("config", name="lines_config"),
+    UniqueConstraint("original", name="lines_original"),
 )
 requests = Table(
     "requests",
@@ -32,6 +32,7 @@ requests = Table(
     Column("id", Integer, primary_key=True),
     Column("subject", String(128), nullable=False),  # opaque: no name, no hash of one
     Column("line", ForeignKey("lines.id"), nullable=False),
+    Column("config", Text, nullable=False),  # canonical JSON: how it is to be served
     Column("received", Date, nullable=False),
     Column("due", Date, nullable=False),
     Column("kind", String(16), nullable=False),  # of the rule

@@ -13,6 +13,7 @@ from unsee.ledger._schema import keys, scopes
 from unsee.ledger._terms import Scope
 
 EMPTIED = (scopes, keys)
+PATIENCE = 2000  # milliseconds
 
 
 def keep(connection: Connection, number: int, scope: Scope) -> str:
@@ -48,24 +49,34 @@ def empty(connection: Connection, number: int) -> None:
         connection.execute(delete(table).where(table.c.request == number))
 
 
-def scrub(engine: Engine) -> bool:
+def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
     """Bring what was deleted out of the database's files; False: another process is in the way.
 
     SQLite: deleted bytes are zeros already (``secure_delete``); the write-ahead log, which holds
-    older states of pages, is written back and cut to nothing, and the file is rebuilt.
+    older states of pages, is written back and cut to nothing.
     PostgreSQL: the two tables are rebuilt.  Its own write-ahead log is the server's, and goes when
     the server recycles it: see docs/erasure-requests.md.
+
+    Args:
+        engine: of the database.
+        rebuild: also an SQLite file as a whole, which takes as long as it is large.
+
     """
     with outside_transactions(engine) as connection:
         if engine.dialect.name == "postgresql":
             for table in EMPTIED:
                 connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
             return True
+        patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={PATIENCE}")  # nobody can write meanwhile
         try:
-            connection.exec_driver_sql("VACUUM")
+            if rebuild:
+                connection.exec_driver_sql("VACUUM")
             busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         except OperationalError as error:
             if "locked" not in str(error.orig):
                 raise
             return False
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
         return not busy

@@ -59,12 +59,13 @@ def _kept(connection: Connection, version: str) -> str:
     """Copy all tables of a PostgreSQL database into a schema of their own."""
     inspected = inspect(connection)
     tables, schemas = inspected.get_table_names(), inspected.get_schema_names()
-    name, n = f"unsee_before_{version}", 1
+    here = connection.execute(text("SELECT current_schema()")).scalar_one()
+    name, n = f"{here}_before_{version}", 1
     while name in schemas:
-        name, n = f"unsee_before_{version}_{n}", n + 1
-    connection.execute(text(f"CREATE SCHEMA {name}"))
+        name, n = f"{here}_before_{version}_{n}", n + 1
+    connection.execute(text(f'CREATE SCHEMA "{name}"'))
     for table in tables:
-        connection.execute(text(f"CREATE TABLE {name}.{table} AS TABLE {table}"))
+        connection.execute(text(f'CREATE TABLE "{name}".{table} AS TABLE {table}'))
     return name
 
 

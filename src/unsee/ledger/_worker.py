@@ -121,27 +121,29 @@ class Worker:
                 model = models.replace(log.connection, job.line, **files)
                 jobs.finish(log, job, self.name, model, done.light)
 
-        self._say(words)
-        clear_ids(job.folder)
+        if self._say(words):
+            clear_ids(job.folder)
 
     def _failed(self, job: Job, error: Exception) -> None:
         from unsee.folder import write
 
-        kind = type(error).__name__
+        kind, told = type(error).__name__, traceback.format_exc()
         events.warn(f"job {job.number}, requests {[*job.requests]}: {kind}: {error}")
-        with suppress(OSError):  # the disk may be what failed; stderr has it
-            job.folder.mkdir(parents=True, exist_ok=True)
-            write(job.folder / ERROR, traceback.format_exc().encode(errors="backslashreplace"))
-        self._say(lambda log: jobs.fail(log, job, self.name, kind))
-        clear_ids(job.folder)
+        if self._say(lambda log: jobs.fail(log, job, self.name, kind)):
+            clear_ids(job.folder)
+            with suppress(OSError):  # the disk may be what failed; stderr has it
+                job.folder.mkdir(parents=True, exist_ok=True)
+                write(job.folder / ERROR, told.encode(errors="backslashreplace"))
 
-    def _say(self, words: Callable[[Log], None]) -> None:
-        """Write something down, unless the job is another worker's by now."""
+    def _say(self, words: Callable[[Log], None]) -> bool:
+        """Write something down; False: the job, and its folder, is another worker's by now."""
         try:
             with self.ledger.writing() as log:
                 words(log)
         except LeaseError as error:
             events.warn(str(error))
+            return False
+        return True
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,15 @@ def upgrade() -> None:
     op.create_table(
         "lines",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("config", sa.Text, nullable=False),
-        sa.UniqueConstraint("config", name="lines_config"),
+        sa.Column("original", sa.Text, nullable=False),
+        sa.UniqueConstraint("original", name="lines_original"),
     )
     op.create_table(
         "requests",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("subject", sa.String(128), nullable=False),
         sa.Column("line", sa.Integer, sa.ForeignKey("lines.id"), nullable=False),
+        sa.Column("config", sa.Text, nullable=False),
         sa.Column("received", sa.Date, nullable=False),
         sa.Column("due", sa.Date, nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),

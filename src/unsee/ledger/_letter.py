@@ -1,0 +1,116 @@
+"""The answer to the person who asked, in plain words: what was done, and what nobody knows."""
+
+import json
+from collections.abc import Sequence
+from textwrap import fill
+
+from unsee.errors import LedgerError
+from unsee.ledger._chain import Entry
+from unsee.ledger._checklist import CHECKLIST
+from unsee.ledger._requests import ErasureRequest
+
+WIDTH = 72
+EXACT = "retrain"  # the one method that leaves nothing to measure
+TESTED = {
+    "green": "In every test that counts, the changed model treats your images as models do that "
+    "were trained without them.",
+    "amber": "The tests found nothing that speaks against it, but there were too few of them to "
+    "say more.",
+    "grey": "There was no model trained without your images to compare with, so the tests cannot "
+    "say how near the changed model comes to one.",
+    "red": "The tests still found differences between the changed model and one that never had "
+    "your images.",
+}
+NOT_TESTED = (
+    "whether methods other than ours could still tell that your images were used",
+    "copies of the model that left us before it was changed, and models made from such copies",
+    "systems other than the model and the training data named in our records",
+)
+
+
+def letter(request: ErasureRequest, rows: Sequence[Entry], method: str) -> str:
+    """Return the answer to a request.
+
+    Args:
+        request: as it stands.
+        rows: its part of the log.
+        method: by which the model was changed.
+
+    Raises:
+        LedgerError: if there is nothing to answer yet.
+
+    """
+    last = {row.what: row for row in rows}
+    if request.state == "refused":
+        body = _refused(last["refused"].why)
+    elif request.state in ("completed", "partly_completed"):
+        body = _done(request, rows, method)
+    elif "extended" in last:
+        body = _extended(request, last["extended"].why)
+    else:
+        raise LedgerError(
+            f"Expected a request that was decided or extended, got {request.number}, which is "
+            f"{request.state}: due {request.due}"
+        )
+    head = [
+        f"Your reference: {request.subject}",
+        f"Our reference:  {request.number}",
+        "",
+        f"You asked us on {request.received} to erase images of you from a model that was trained "
+        "with them.",
+    ]
+    return "\n\n".join("\n".join(_wrapped(text) for text in part) for part in (head, *body))
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, WIDTH, subsequent_indent="  " if text.startswith("- ") else "")
+
+
+def _refused(why: str) -> list[list[str]]:
+    return [
+        ["We do not erase them. The reason:"],
+        [why],
+        [
+            "If you disagree, you can write to us, complain to a data protection authority, or go "
+            "to court."
+        ],
+    ]
+
+
+def _extended(request: ErasureRequest, why: str) -> list[list[str]]:
+    return [
+        [f"We need more time, and will answer by {request.due}. The reason:"],
+        [why],
+        ["If you disagree, you can complain to a data protection authority."],
+    ]
+
+
+def _done(request: ErasureRequest, rows: Sequence[Entry], method: str) -> list[list[str]]:
+    ticks = {json.loads(r.details)["item"]: r for r in rows if r.what.startswith("checklist")}
+    done = [text for k, text in CHECKLIST.items() if k in ticks and ticks[k].what.endswith("done")]
+    open_ = [(k, row) for k, row in ticks.items() if row.what.endswith("refused")]
+    partly = request.state == "partly_completed"
+    if method == EXACT:
+        how = "A new model was trained without them, and takes the place of the old one."
+    else:
+        how = (
+            "The model was changed so as to forget them, and the changed model takes the place of "
+            "the old one. It was not trained anew: what is left was measured, and measuring is "
+            "evidence, not certainty."
+        )
+    parts = [
+        [f"We have done so{' in part' if partly else ''}. {how}"],
+        [TESTED.get(request.light, TESTED["grey"])],
+        ["Beside the model, we have seen to:", *(f"- {text}" for text in done)],
+    ]
+    if partly:
+        told = [f"- {CHECKLIST[k]}: {row.why}" for k, row in open_]
+        closing = next(r for r in reversed(rows) if r.what == "partly_completed")
+        told += [f"- {closing.why}"] if closing.why else []
+        parts.append(["What we have not done, and why:", *told])
+    parts.append(["What was not tested:", *(f"- {text}" for text in NOT_TESTED)])
+    if partly:
+        parts.append(
+            ["If you disagree, you can write to us, or complain to a data protection authority."]
+        )
+    return parts

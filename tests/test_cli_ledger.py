@@ -1,0 +1,175 @@
+"""The ledger on the command line: the same steps as in Python, and what people see."""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import stub_worker
+
+from unsee.cli import call
+from unsee.ledger import CHECKLIST, TRANSITIONS, Ledger, Worker
+
+
+@pytest.fixture
+def unsee(tmp_path, monkeypatch, capsys):
+    """Call a verb on a ledger of this test, and return exit code, stdout and stderr."""
+    monkeypatch.setenv("UNSEE_LEDGER", str(tmp_path / "ledger.sqlite"))
+    monkeypatch.chdir(tmp_path)
+
+    def called(*words):
+        code = call(*words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return called
+
+
+def served(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        worker = Worker(ledger, tmp_path / "jobs", name="w", run=stub_worker.pipeline)
+        worker.serve(once=True)
+
+
+def test_one_request_from_the_day_it_comes_in_to_the_answer(unsee, tmp_path):
+    added = ("request", "add", "case-17", "--forget", "class=3", "--received", "2027-01-31")
+    assert unsee(*added, "--as", "ana") == (0, "1\n", "")
+    code, _, told = unsee("request", "approve", "1", "--as", "ana")
+    assert code == 2 and "someone else to approve" in told and told.count("\n") == 1
+    assert unsee("request", "approve", "1", "--as", "ben") == (0, "", "")
+    asked = ("request", "extend", "1", "--until", "2027-03-31", "--as", "ben", "--why", "many")
+    assert unsee(*asked) == (0, "", "")
+    served(tmp_path)
+    _, out, _ = unsee("request", "list")
+    assert "2027-03-31" in out and "audited" in out and "case-17" in out
+    assert max(map(len, out.splitlines())) <= 80
+    _, out, _ = unsee("request", "show", "1")
+    assert "audit grey" in out and "model     2, in use, instead of 1" in out
+    assert "open      backups" in out and "extended by ben: many" in out
+    code, _, told = unsee("request", "close", "1", "--as", "ben")
+    assert code == 2 and "--done source" in told
+    kept = ("--not-done", "backups: gone in 30 days")
+    rest = [word for item in CHECKLIST if item != "backups" for word in ("--done", item)]
+    assert unsee("request", "close", "1", "--as", "ben", *rest, *kept)[1] == "partly_completed\n"
+    assert unsee("request", "list")[1].count("\n") == 1
+    assert "partly_completed" in unsee("request", "list", "--all")[1]
+    assert "gone in 30 days" in " ".join(unsee("request", "answer", "1")[1].split())
+    assert unsee("purge", "--as", "ben")[1] == "request 1: 1 files deleted, models retired: 1\n"
+    _, out, _ = unsee("models")
+    assert "retired" in out and "in use" in out
+    code, out, _ = unsee("ledger", "verify")
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        rows = ledger.entries()
+    assert (code, out) == (0, f"{len(rows)} rows, last hash {rows[-1].hash}\n")
+    assert unsee("ledger", "verify", "--expect", rows[2].hash)[0] == 0
+
+
+def test_a_ledger_that_was_changed_is_exit_3_and_the_row_is_named(unsee, tmp_path):
+    unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
+    unsee("request", "add", "case-18", "--forget", "class=3", "--as", "ana")
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, ledger.writing() as log:
+        log.connection.exec_driver_sql("DROP TRIGGER events_no_update")
+        log.connection.exec_driver_sql("UPDATE events SET why = 'other' WHERE seq = 2")
+    code, out, told = unsee("ledger", "verify")
+    assert (code, out) == (3, "") and "got row 2, which is not what was written" in told
+    code, _, told = unsee("ledger", "verify", "--expect", "0" * 64)
+    assert code == 3
+
+
+def test_an_export_is_written_whole_in_the_form_of_its_name(unsee, tmp_path):
+    unsee("request", "add", "case-17", "--forget", "class=3", "--as", "=ana")
+    assert unsee("ledger", "export", "--out", "a.csv")[:2] == (0, "a.csv\n")
+    with open("a.csv", newline="") as file:
+        assert [row["who"] for row in csv.DictReader(file)] == ["'=ana"]
+    assert unsee("ledger", "export", "--out", "a.json")[0] == 0
+    assert json.loads((tmp_path / "a.json").read_text())["requests"][0]["subject"] == "case-17"
+    assert unsee("ledger", "export", "--out", "a.xlsx")[0] == 2
+    assert unsee("ledger", "export", "--out", "a.csv")[0] == 2  # it exists
+
+
+def test_json_says_what_the_lines_say(unsee, tmp_path):
+    (tmp_path / "ids.txt").write_text("train/1\ntrain/2\n")
+    unsee(
+        "request", "add", "case-17", "--forget", "ids=ids.txt", "--as", "ana", "--due", "2099-01-01"
+    )
+    (listed,) = json.loads(unsee("request", "list", "--json")[1])
+    assert (listed["number"], listed["due"], listed["count"]) == (1, "2099-01-01", 2)
+    shown = json.loads(unsee("request", "show", "1", "--json")[1])
+    assert shown["events"][0]["what"] == "received" and shown["models"] == []
+    assert json.loads(unsee("models", "--json")[1]) == []
+
+
+def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
+    (tmp_path / "m.safetensors").write_text("a model")
+    (tmp_path / "d.npz").write_text("data")
+    named = ("--model", "m.safetensors", "--data", "npz:d.npz")
+    unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana", *named)
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, ledger.reading() as connection:
+        config = json.loads(connection.exec_driver_sql("SELECT config FROM requests").scalar())
+    assert config["model"] == str(tmp_path / "m.safetensors")
+    assert config["data"] == f"npz:{tmp_path / 'd.npz'}"
+    asked = ("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
+    code, _, told = unsee(*asked, "--policy", "no")
+    assert code == 2 and "Expected a file for --policy, got 'no'" in told
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("request", "list"), "got no file there"),
+        (("request", "add", "case-1", "--as", "ana"), "Expected --forget"),
+        (("request", "add", "case-1", "--forget", "class=3"), "Expected --as"),
+        (("request", "add", "Anna", "--forget", "class=3", "--as", "x"), "opaque subject"),
+        (("request", "add", "c1", "--forget", "ids=no", "--as", "x"), "Expected a text file"),
+        (("request", "add", "c1", "--forget", "class=3", "--as", "x", "--due", "1.1.27"), "a date"),
+        (("request", "close", "1", "--as", "x", "--not-done", "backups"), "got no reason"),
+        (("request", "extend", "1", "--as", "x", "--why", "y"), "Expected --until"),
+        (("worker", "--lease", "0"), "seconds above 0"),
+        (("purge", "--also", "x", "--as", "y"), "the ID of a request"),
+        (("request", "nothing"), "No such command"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_2_and_nothing_is_written(unsee, words, said, tmp_path):
+    code, out, told = unsee(*words)
+    assert not [*tmp_path.iterdir()]
+    assert code == 2 and out == "" and said in told and told.count("\n") == 1
+
+
+def test_without_sqlalchemy_it_says_what_to_install(unsee, monkeypatch):
+    monkeypatch.setitem(sys.modules, "unsee.ledger", None)
+    for words in (("list",), ("add", "case-1", "--forget", "class=3", "--as", "ana")):
+        code, _, told = unsee("request", *words)
+        assert code == 2 and "pip install 'unsee[ledger]'" in told
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    """Workers whose pipeline takes 50 ms."""
+    defaults = Worker.__init__.__kwdefaults__ | {"run": stub_worker.pipeline}
+    monkeypatch.setattr(Worker.__init__, "__kwdefaults__", defaults)
+
+
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch, capsys, stubbed):
+    page = Path(__file__).parents[1] / "docs" / "erasure-requests.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "We have done so." in capsys.readouterr().out
+
+
+def test_the_documentation_names_every_state_and_every_item():
+    text = (Path(__file__).parents[1] / "docs" / "erasure-requests.md").read_text()
+    assert not [state for state in TRANSITIONS if state not in text]
+    assert not [item for item in CHECKLIST if f"`{item}`" not in text]
+    assert not re.search(r"\bproof\b|complian|guarantee", text)
+
+
+def test_a_worker_serves_what_is_approved_and_ends(unsee, tmp_path, stubbed):
+    unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
+    unsee("request", "approve", "1", "--as", "ben")
+    assert unsee("worker", "--once", "--folder", "work", "--quiet")[0] == 0
+    (listed,) = json.loads(unsee("request", "list", "--json")[1])
+    assert listed["state"] == "audited"
+    assert (tmp_path / "work" / "job-00001" / "run" / "model.safetensors").exists()

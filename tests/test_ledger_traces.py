@@ -1,0 +1,269 @@
+"""What is left of the ids and images of a closed request: nothing of ours."""
+
+import base64
+import dataclasses
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import pattern_data, small_config
+from PIL import Image
+
+from unsee import pipeline as pipelines
+from unsee.errors import LedgerError
+from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
+from unsee.ledger._schema import keys
+from unsee.nouns import Config, Run
+
+IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
+ALL = [*CHECKLIST]
+WORDS = re.compile(r"proof|prove|complian|guarantee|certainly|fully erased", re.IGNORECASE)
+
+
+def stub(config, folder):
+    folder.mkdir(parents=True)
+    for name in ("original.safetensors", "model.safetensors"):
+        (folder / name).write_text(name)
+    (folder / "config.json").write_text(f"train/00000-anna {config.forget}")
+    return Run(data={}, forget={}, measurements={}, environment={}, seed=0)
+
+
+def files_with(folder, *needles):
+    """Return the files below a folder that hold one of these bytes, also inside what is packed."""
+    return sorted(
+        {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and any(n in content for n in needles for content in contents(path))
+        }
+    )
+
+
+def contents(path):
+    """Yield the bytes of a file, of the arrays in it, and of the pixels of pictures in it."""
+    raw = path.read_bytes()
+    yield raw
+    if path.suffix in (".npz", ".npy") and zipfile.is_zipfile(path):
+        with np.load(path) as stored:
+            for array in stored.values():
+                yield array.tobytes()
+                yield (
+                    "\n".join(map(str, array.ravel())).encode() if array.dtype.kind == "U" else b""
+                )
+    for coded in re.findall(rb"data:image/png;base64,([A-Za-z0-9+/=]+)", raw):
+        yield np.asarray(Image.open(io.BytesIO(base64.b64decode(coded))).convert("L")).tobytes()
+
+
+def closed(ledger, tmp_path, run=stub, **scope):
+    number = ledger.add("case-1", Config(), by="ana", **(scope or {"ids": IDS}))
+    ledger.approve(number, by="ben")
+    Worker(ledger, tmp_path / "jobs", name="w", run=run).serve(once=True)
+    ledger.close(number, by="ben", done=ALL)
+    return number
+
+
+# The database.
+
+
+def test_a_closed_request_leaves_no_id_and_no_key_in_the_database_file_or_its_log(tmp_path):
+    place = tmp_path / "db"
+    place.mkdir()
+    with Ledger(str(place / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-1", Config(), ids=IDS, by="ana")
+        other = ledger.add("case-2", Config(), ids=["train/of-another"], by="ana")
+        with ledger.reading() as connection:
+            key = connection.execute(keys.select()).first().key
+        needles = (b"-anna", key.encode(), bytes.fromhex(key))
+        assert files_with(place, *needles) == ["ledger.sqlite-wal"]
+        ledger.approve(number, by="ben")
+        Worker(ledger, tmp_path / "jobs", name="w", run=stub).serve(once=True)
+        assert files_with(place, b"-anna") != []
+        ledger.close(number, by="ben", done=ALL)
+        assert files_with(place, *needles) == []
+        assert files_with(place, b"train/of-another") != []  # of a request that is open
+        assert ledger.verify().why == "" and ledger.show(other).count == 1
+
+
+def test_a_refused_request_leaves_none_either(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.refuse(ledger.add("case-1", Config(), ids=IDS, by="ana"), by="ben", why="law")
+        assert files_with(tmp_path, b"-anna") == []
+
+
+def test_a_rule_that_names_a_person_goes_as_well(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = closed(ledger, tmp_path, rule="where=person:anna")
+        ledger.purge(number, by="ben")
+    assert files_with(tmp_path, b"person:anna") == []
+
+
+def test_a_reader_that_is_in_the_way_is_told_of_and_purging_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_open, "WAIT", 0.2)
+    url = str(tmp_path / "ledger.sqlite")
+    with Ledger(url) as ledger, Ledger(url) as other:
+        number = ledger.add("case-1", Config(), ids=IDS, by="ana")
+        with other.reading() as connection:
+            assert connection.execute(keys.select()).first()
+            with pytest.warns(UserWarning, match="until unsee purge runs"):
+                ledger.refuse(number, by="ben", why="law")
+        assert files_with(tmp_path, b"-anna") != []
+        ledger.purge(number, by="ben")
+    assert files_with(tmp_path, b"-anna") == []
+
+
+def test_a_server_keeps_no_id_in_its_tables(postgres):
+    with Ledger(postgres()) as ledger:
+        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+        assert files_with(postgres.data / "base", b"-anna") != []
+        ledger.refuse(number, by="ben", why="law")
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+        assert files_with(postgres.data / "base", b"-anna") == []
+
+
+# Folders.
+
+
+def test_real_runs_leave_no_id_and_no_image_once_they_are_purged(tmp_path, monkeypatch):
+    data = pattern_data()
+    (tmp_path / "source").mkdir()
+    config = dataclasses.replace(small_config(tmp_path / "source"), oracle="none", guard=1.0)
+    work = tmp_path / "work"
+    work.mkdir()
+    gone = ["train/00000", "train/00003"]
+    pixels = [data.take([n])[0, 0].numpy().tobytes() for n in (0, 3)]
+    needles = (*pixels, *(name.encode() for name in gone))
+    own = work / "engineer"  # not redacted: the engineer's own, with pictures
+    (tmp_path / "source" / "gone.txt").write_text("\n".join(gone))
+    ids = f"ids={tmp_path / 'source' / 'gone.txt'}"
+    pipelines.run(dataclasses.replace(config, forget=ids), own)
+    with Ledger(str(work / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-1", config, ids=gone, by="ana")
+        ledger.approve(number, by="ben")
+        Worker(ledger, work / "jobs", name="w").serve(once=True)
+        ledger.close(number, by="ben", done=ALL)
+        run = work / "jobs" / "job-00001" / "run"
+        digest = re.search(r'"ids_digest": "([0-9a-f]{64})"', (run / "audit.json").read_text())
+        before = files_with(work, *needles, digest[1].encode())
+        assert {"engineer/arrays.npz", "jobs/job-00001/run/audit.json"} <= {*before}
+        done = ledger.purge(number, by="ben", also=[own])
+        assert files_with(work, *needles, digest[1].encode()) == []
+        assert done.retired == (1,) and not (run / "original.safetensors").exists()
+        assert [m.state for m in ledger.models()] == ["retired", "in use"]
+        assert (run / "model.safetensors").exists() and (run / "report.html").exists()
+        assert not own.exists() and ledger.verify().why == ""
+        assert ledger.entries(number)[-1].what == "purged"
+        again = ledger.purge(number, by="ben")
+        assert again.files == 0
+
+
+@pytest.mark.parametrize("kind", ["open", "strange", "in use"])
+def test_what_is_not_ours_or_in_use_is_not_purged(tmp_path, kind):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = closed(ledger, tmp_path)
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        (run / "config.json").write_text('{"ids_digest": ""}')
+        strange = tmp_path / "photos"
+        strange.mkdir()
+        (strange / "a.jpg").write_text("mine")
+        (strange / "config.json").write_text('{"kind": "of another tool", "data": 1}')
+        asked = {"open": [], "strange": [strange], "in use": [run]}[kind]
+        if kind == "open":
+            number = ledger.add("case-2", Config(), ids=IDS, by="ana")
+        with pytest.raises(LedgerError, match="Expected"):
+            ledger.purge(number, by="ben", also=asked)
+        assert (strange / "a.jpg").exists() and (run / "model.safetensors").exists()
+        assert (run / "original.safetensors").exists()
+
+
+def test_a_model_of_ones_own_is_retired_and_named_and_left_to_its_owner(tmp_path):
+    own = tmp_path / "own.safetensors"
+    own.write_text("mine")
+
+    def run(config, folder):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("new")
+        return Run(data={}, forget={}, measurements={}, environment={}, seed=0)
+
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-1", Config(model=str(own)), ids=IDS, by="ana")
+        ledger.approve(number, by="ben")
+        Worker(ledger, tmp_path / "jobs", name="w", run=run).serve(once=True)
+        ledger.close(number, by="ben", done=ALL)
+        done = ledger.purge(number, by="ben")
+        assert own.read_text() == "mine" and str(own) in done.left[0] and done.retired == (1,)
+
+
+def test_copies_of_the_ledger_that_an_upgrade_made_go_with_a_purge(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(str(path)) as ledger:
+        number = closed(ledger, tmp_path)
+        copy = Path(f"{path}.before-m0001.bak")
+        copy.write_text("train/00000-anna")
+        ledger.purge(number, by="ben")
+        assert not copy.exists()
+
+
+# The answer to the person.
+
+
+def answered(tmp_path, light="green", state="completed", method="snu_deep"):
+    def run(config, folder):
+        return dataclasses.replace(stub(config, folder), verdict={"light": light})
+
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        config = Config(method=method)
+        number = ledger.add("case-9", config, ids=IDS, by="ana")
+        if state == "refused":
+            ledger.refuse(number, by="ben", why="We must keep them for a claim in court.")
+        elif state == "extended":
+            ledger.extend(number, ledger.show(number).due.replace(year=2099), by="b", why="Many.")
+        else:
+            ledger.approve(number, by="ben")
+            Worker(ledger, tmp_path / "jobs", name="w", run=run).serve(once=True)
+            partly = state == "partly_completed"
+            refused = {"backups": "They are overwritten in 30 days."} if partly else {}
+            done = [name for name in ALL if name not in refused]
+            ledger.close(number, by="ben", done=done, not_done=refused)
+        return ledger.answer(number)
+
+
+@pytest.mark.parametrize("light", ["green", "amber", "grey"])
+@pytest.mark.parametrize("state", ["completed", "partly_completed"])
+def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, state):
+    told = answered(tmp_path, light, state)
+    flat = " ".join(told.split())
+    assert "Your reference: case-9" in told and _letter.TESTED[light] in flat
+    assert "What was not tested:" in told and "It was not trained anew" in flat
+    assert ("overwritten in 30 days" in flat) is (state == "partly_completed")
+    assert max(map(len, told.splitlines())) <= 72 and not WORDS.search(told)
+    assert "anna" not in told
+
+
+@pytest.mark.parametrize(
+    "state, said", [("refused", "a claim in court"), ("extended", "Many."), ("extended", "2099")]
+)
+def test_an_answer_gives_the_reason_and_where_to_complain(tmp_path, state, said):
+    told = " ".join(answered(tmp_path, state=state).split())
+    assert said in told and "data protection authority" in told and not WORDS.search(told)
+
+
+def test_a_model_that_was_trained_anew_is_called_so(tmp_path):
+    assert "A new model was trained without them" in answered(tmp_path, method="retrain")
+
+
+def test_there_is_no_answer_before_a_decision(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-9", Config(), ids=IDS, by="ana")
+        with pytest.raises(LedgerError, match="decided or extended"):
+            ledger.answer(number)
+
+
+def test_no_word_that_promises_too_much_stands_in_the_ledger():
+    texts = [*_letter.TESTED.values(), *_letter.NOT_TESTED, *CHECKLIST.values()]
+    assert not [text for text in texts if WORDS.search(text)]
