@@ -28,7 +28,7 @@ VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stage
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
     *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "purge"),
     "serve",
-    *("keys", "ledger", "request"),  # groups of verbs; they stand last, as they register
+    *("keys", "request", "ledger"),  # groups of verbs; they stand last, as they register
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 
