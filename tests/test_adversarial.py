@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import as_floats, choose
-from unsee.errors import ModelError
+from unsee.errors import ModelError, OptionError
 from unsee.methods import METHODS, _amun
 from unsee.methods._adversarial import fixed, others, uphill, within
 from unsee.methods._amun import nearest
@@ -132,6 +132,11 @@ def test_a_model_without_other_answers_is_refused(trained, patterns):
         trained[4].bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
     with pytest.raises(ModelError, match="Expected answers that change.*24 images"):
         nearest(trained, patterns.forget, patterns.gone, 0.04, 2)
+
+
+def test_a_search_without_steps_is_refused(trained, patterns):
+    with pytest.raises(OptionError, match="steps as int >= 1, got 0"):
+        METHODS["amun"](trained, patterns.forget, patterns.retain, rng=rng(), steps=0)
 
 
 def shown(monkeypatch, model, split, **more):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import rng
 
+from unsee.errors import OptionError
 from unsee.methods import METHODS, _cola
 from unsee.methods._cola import contrast
 from unsee.training import counting
@@ -39,6 +40,11 @@ def test_a_batch_of_single_images_has_no_loss_and_still_a_gradient():
     loss = contrast(z, torch.arange(3), 0.1)
     loss.backward()
     assert loss.item() == 0 and z.grad.abs().max() == 0
+
+
+def test_no_temperature_is_refused(trained, patterns):
+    with pytest.raises(OptionError, match="temperature as float > 0"):
+        COLA(trained, patterns.forget, patterns.retain, rng=rng(), temperature=0)
 
 
 def test_features_collapse_before_the_output_layer_learns(trained, patterns, monkeypatch):

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import as_floats
+from unsee.errors import ModelError, OptionError
 from unsee.methods import METHODS
 from unsee.methods._masked_small_gradients import slopes
 from unsee.training import counting
@@ -97,6 +98,16 @@ def test_a_model_without_convolutions_has_its_linear_layers_drawn(split):
     after = apply(model, split, share=0.5, lr=0.0)
     changed = (model[3].weight != after[3].weight).double().mean().item()
     assert changed == pytest.approx(0.5)
+
+
+def test_a_model_of_frozen_weights_is_refused(trained, patterns):
+    with pytest.raises(ModelError, match="weights that train, got none"):
+        apply(trained.requires_grad_(False), patterns)
+
+
+def test_a_share_of_more_than_all_is_refused(trained, patterns):
+    with pytest.raises(OptionError, match="share in 0..1, got 1.5"):
+        apply(trained, patterns, share=1.5)
 
 
 def test_both_sets_are_counted_once_before_training(trained, patterns):

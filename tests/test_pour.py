@@ -68,6 +68,12 @@ def test_learned_features_come_nearer_to_the_projected_ones(trained, patterns):
     assert after < 0.8 * before
 
 
+def test_learning_leaves_the_output_layer_as_it_was_projected(trained, patterns):
+    closed, learned = (apply(trained, patterns, distil=x, epochs=2) for x in (False, True))
+    assert torch.equal(closed[4].weight, learned[4].weight)
+    assert not torch.equal(closed[0][0].weight, learned[0][0].weight)
+
+
 def test_two_classes_lose_both_their_directions(trained):
     split = choose(pattern_data(), "class=b,c")
     after = apply(trained, split, distil=False)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import as_floats, batches, steps_per_epoch
-from unsee.errors import ModelError
+from unsee.errors import ModelError, OptionError
 from unsee.methods._adversarial import fixed, others, uphill, within
 from unsee.methods._method import method
 from unsee.nouns import Data
@@ -37,6 +37,8 @@ def amun(
     the answer changes.  ``kept``: retain images per adversarial one.  A forgotten class's images
     are not taught their own label, which images of classes that stay keep.
     """
+    if not steps:
+        raise OptionError(f"Expected amun's steps as int >= 1, got {steps}")
     near, _ = nearest(model, forget, gone, radius, steps)
     stays = forget[~np.isin(forget.labels.cpu().numpy(), gone)]
 
@@ -70,7 +72,9 @@ def nearest(
     moved, told, reach = x.clone(), torch.full_like(images.labels, -1), torch.zeros(n)
     for turn in range(ROUNDS * steps):
         size = radius * 2 ** (turn // steps)
-        for rows in (told < 0).nonzero()[:, 0].split(256):
+        if not len(left := (told < 0).nonzero()[:, 0]):
+            break
+        for rows in left.split(256):
             logits, slope = uphill(model, moved[rows], images.labels[rows], gone)
             best = others(logits, images.labels[rows], gone).max(1)
             out = best.values > logits.gather(1, images.labels[rows, None])[:, 0]

@@ -60,7 +60,7 @@ def divided(model: nn.Module, images: Tensor, k: int) -> tuple[list[nn.Module], 
     for name, module in model.named_modules():
         mine = [f"{name}.{key}".lstrip(".") for key, _ in module.named_parameters(recurse=False)]
         if mine:
-            (early if of[mine[0]] in stay else late).append(module)
+            (early if of.get(mine[0]) in stay else late).append(module)
         elif next(module.buffers(recurse=False), None) is not None:
             early.append(module)  # statistics alone: they would move
     return early, late

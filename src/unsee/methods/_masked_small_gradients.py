@@ -3,6 +3,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import batches, steps_per_epoch
+from unsee.errors import ModelError, OptionError
 from unsee.methods._method import method
 from unsee.nouns import Data
 from unsee.training import answers, descend, switched_off
@@ -26,8 +27,16 @@ def masked_small_gradients(
     In every convolution (without any, in every linear layer) a ``share`` starts anew, where the
     gradient of CE(retain) - CE(forget) is smallest; the others learn ``slow`` times as fast.
     """
-    kinds = [[m.weight for m in model.modules() if type(m) is k] for k in (nn.Conv2d, nn.Linear)]
-    weights = [w for w in kinds[0] or kinds[1] if w.requires_grad]
+    if share > 1:
+        raise OptionError(f"Expected masked_small_gradients' share in 0..1, got {share}")
+    kinds = (nn.Conv2d, nn.Linear)
+    of = [[m.weight for m in model.modules() if isinstance(m, kind)] for kind in kinds]
+    weights = [weight for weight in of[0] or of[1] if weight.requires_grad]
+    if not weights:
+        raise ModelError(
+            "Expected convolutions or linear layers with weights that train, got none: "
+            "model.requires_grad_(True)"
+        )
     hooks = []
     for weight, slope in zip(weights, slopes(model, weights, forget, retain, rng), strict=True):
         fresh = nn.init.kaiming_normal_(torch.empty_like(weight), mode="fan_out")
