@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 from unsee.data import as_floats, choose
 from unsee.errors import ModelError, OptionError
 from unsee.methods import METHODS, _amun
-from unsee.methods._adversarial import fixed, others, uphill, within
-from unsee.methods._amun import nearest
+from unsee.methods._adversarial import fixed, nearest, others, uphill, within
 from unsee.methods._boundary_shrink import behind
 from unsee.training import count_images, counting, predict
 

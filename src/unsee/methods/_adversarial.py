@@ -5,10 +5,17 @@ the same, but it vanishes where a model is sure, as most are of images that they
 """
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+
+from unsee.data import as_floats
+from unsee.errors import ModelError
+from unsee.nouns import Data
+
+ROUNDS = 10  # radii, each twice the last, before an image is given up
 
 
 def others(logits: Tensor, labels: Tensor, gone: tuple[int, ...] = ()) -> Tensor:
@@ -48,3 +55,47 @@ def uphill(
 def within(images: Tensor) -> tuple[float, float]:
     """Return the range that pixels have: 0..1, or wider where an owner's floats are."""
     return min(0.0, float(images.min())), max(1.0, float(images.max()))
+
+
+def nearest(
+    model: nn.Module, images: Data, gone: tuple[int, ...], radius: float, steps: int
+) -> tuple[Data, Tensor]:
+    """Return adversarial examples, labelled as they are answered, and the radius of each ``[n]``.
+
+    Projected gradient steps in L2, the radius doubled while the answer is the own class (algorithm
+    1); images that keep it to the last radius are left out.
+
+    Raises:
+        ModelError: if none changes its answer.
+
+    """
+    model, n = fixed(model), len(images)
+    x = as_floats(images.take(torch.arange(n)))
+    moved, told, reach = x.clone(), torch.full_like(images.labels, -1), torch.zeros(n)
+    for turn in range(ROUNDS * steps):
+        size = radius * 2 ** (turn // steps)
+        if not len(left := (told < 0).nonzero()[:, 0]):
+            break
+        for rows in left.split(256):
+            logits, slope = uphill(model, moved[rows], images.labels[rows], gone)
+            best = others(logits, images.labels[rows], gone).max(1)
+            out = best.values > logits.gather(1, images.labels[rows, None])[:, 0]
+            told[rows[out]] = best.indices[out]
+            rows, slope = rows[~out], slope[~out]
+            step = moved[rows] + 2 * size / steps * slope / _length(slope) - x[rows]
+            step = step * (size / _length(step)).clamp(max=1)
+            moved[rows], reach[rows.cpu()] = (x[rows] + step).clamp(*within(x)), size
+    found = (told >= 0).cpu()
+    if not found.any():
+        raise ModelError(
+            f"Expected answers that change within an L2 distance of {reach.max():g}, got none for "
+            f"{n} images: a larger --set radius"
+        )
+    at = found.nonzero()[:, 0].numpy()
+    kept = replace(images[at], images=moved[told >= 0], labels=told[told >= 0], rows=None)
+    return replace(kept, augment=()), reach[found]
+
+
+def _length(images: Tensor) -> Tensor:
+    length: Tensor = images.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return length[:, None, None, None]

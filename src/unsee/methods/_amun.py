@@ -1,19 +1,16 @@
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unsee.data import as_floats, batches, steps_per_epoch
-from unsee.errors import ModelError, OptionError
-from unsee.methods._adversarial import fixed, others, uphill, within
+from unsee.data import batches, steps_per_epoch
+from unsee.errors import OptionError
+from unsee.methods._adversarial import nearest
 from unsee.methods._method import method
 from unsee.nouns import Data
 from unsee.training import answers, descend
-
-ROUNDS = 10  # doublings of the distance before an image is given up
 
 
 @method(title="Adversarial fine-tuning (AMUN)", paper="https://arxiv.org/abs/2503.00917")
@@ -53,47 +50,3 @@ def amun(
             yield cross_entropy(answers(model, torch.cat(x)), torch.cat(y))
 
     return descend(model, losses(), lr=lr, steps=epochs * steps_per_epoch(len(near), batch))
-
-
-def nearest(
-    model: nn.Module, images: Data, gone: tuple[int, ...], radius: float, steps: int
-) -> tuple[Data, Tensor]:
-    """Return adversarial examples, labelled as they are answered, and the radius of each ``[n]``.
-
-    Projected gradient steps in L2, the radius doubled while the answer is the own class (algorithm
-    1); images that keep it to the last radius are left out.
-
-    Raises:
-        ModelError: if none changes its answer.
-
-    """
-    model, n = fixed(model), len(images)
-    x = as_floats(images.take(torch.arange(n)))
-    moved, told, reach = x.clone(), torch.full_like(images.labels, -1), torch.zeros(n)
-    for turn in range(ROUNDS * steps):
-        size = radius * 2 ** (turn // steps)
-        if not len(left := (told < 0).nonzero()[:, 0]):
-            break
-        for rows in left.split(256):
-            logits, slope = uphill(model, moved[rows], images.labels[rows], gone)
-            best = others(logits, images.labels[rows], gone).max(1)
-            out = best.values > logits.gather(1, images.labels[rows, None])[:, 0]
-            told[rows[out]] = best.indices[out]
-            rows, slope = rows[~out], slope[~out]
-            step = moved[rows] + 2 * size / steps * slope / _length(slope) - x[rows]
-            step = step * (size / _length(step)).clamp(max=1)
-            moved[rows], reach[rows.cpu()] = (x[rows] + step).clamp(*within(x)), size
-    found = (told >= 0).cpu()
-    if not found.any():
-        raise ModelError(
-            f"Expected answers that change within an L2 distance of {reach.max():g}, got none for "
-            f"{n} images: a larger --set radius"
-        )
-    at = found.nonzero()[:, 0].numpy()
-    kept = replace(images[at], images=moved[told >= 0], labels=told[told >= 0], rows=None)
-    return replace(kept, augment=()), reach[found]
-
-
-def _length(images: Tensor) -> Tensor:
-    length: Tensor = images.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return length[:, None, None, None]
