@@ -1,9 +1,18 @@
 """Unlearning methods.  To add one: write ``_yours.py`` and re-export it here, in order."""
 
 from unsee.errors import OptionError
+from unsee.methods._amun import amun as amun
+from unsee.methods._boundary_shrink import boundary_shrink as boundary_shrink
+from unsee.methods._cf_k import cf_k as cf_k
+from unsee.methods._cola import cola as cola
+from unsee.methods._convolution_transpose import convolution_transpose as convolution_transpose
+from unsee.methods._delete import delete as delete
 from unsee.methods._finetune import finetune as finetune
 from unsee.methods._gradient_ascent import gradient_ascent as gradient_ascent
 from unsee.methods._head_only import head_only as head_only
+from unsee.methods._masked_small_gradients import (
+    masked_small_gradients as masked_small_gradients,
+)
 from unsee.methods._method import (
     GIVEN as GIVEN,
     Factors as Factors,
@@ -12,6 +21,7 @@ from unsee.methods._method import (
     method as method,
 )
 from unsee.methods._noop import noop as noop
+from unsee.methods._pour import pour as pour
 from unsee.methods._random_head import random_head as random_head
 from unsee.methods._retrain import retrain as retrain
 from unsee.methods._snu import snu as snu
