@@ -127,14 +127,14 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
     worker = subprocess.Popen([*UNSEE, "worker", *server["places"], "--once", "--quiet"])
     while asks.go("/requests/1").locator(".state").first.inner_text() == "approved":
         time.sleep(0.05)
-    if page.locator("[data-progress]").count():  # it reloads itself when the run has finished
-        page.wait_for_function("!document.querySelector('.words')?.textContent.startsWith('wait')")
+    # It moves on from its first words, and the page reloads itself when the run has finished.
+    page.locator("[data-progress] .words", has_text="waiting").wait_for(state="detached")
     assert worker.wait() == 0
     assert asks.go("/requests/1").locator(".state.audited").count() == 1
     accessible(page)
 
     page.click("text=job-00001")
-    page.wait_for_function("document.querySelectorAll('canvas').length >= 2")
+    page.locator("canvas").nth(1).wait_for()
     page.select_option("#pick", "5")
     assert "forgotten image 6" in page.inner_text(".picked")
     assert "keeps no pictures" in page.inner_text(".picked")  # a ledger's runs are redacted
