@@ -25,7 +25,9 @@ def _environment() -> Environment:
     )
 
 
-def page(name: str, request: Request, visitor: Visitor | None = None, **facts: Any) -> str:
+def page(
+    template: str, request: Request, visitor: Visitor | None = None, /, **facts: Any
+) -> str:
     """Return a page or a part of one; ``visitor`` decides which ways on it shows."""
-    template = _environment().get_template(name)
-    return template.render(visitor=visitor, here=request.url.path, **facts)
+    found = _environment().get_template(template)
+    return found.render(visitor=visitor, here=request.url.path, **facts)
