@@ -14,7 +14,16 @@ import unsee
 
 LAYERS = [
     *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
-    *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
+    *(
+        "explanation",
+        "methods",
+        "testing",
+        "audits",
+        "folder",
+        "accounting",
+        "verdict",
+        "reporting",
+    ),
     *(
         "requirements",
         "references",

@@ -7,6 +7,7 @@
   x OptionError       2   a method, an option or a flag has an unknown name or a bad value
   x RunError          2   a run cannot be read, or its folder holds another one
   x FleetError        2   a statistic needs more models than there are
+  x PromiseError      2   an unlearning method breaks what every method promises
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
   x BusyError         4   another process holds this run folder
@@ -43,6 +44,10 @@ class RunError(UnseeError):
 
 class FleetError(UnseeError, ValueError):
     """A statistic needs more models than there are."""
+
+
+class PromiseError(UnseeError, AssertionError):
+    """An unlearning method breaks what every method promises."""
 
 
 class DivergenceError(UnseeError):
