@@ -1,6 +1,7 @@
 """Write docs/cli.md from what the command line knows of itself; with --check only compare."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,14 @@ Results go to stdout; progress, warnings and errors to stderr.
 def page() -> str:
     """Return the text of docs/cli.md."""
     verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
-    return "\n".join([HEAD, *(_section(name, verb) for name, verb in verbs.items())])
+    return "\n".join([HEAD, *(_section(name, verb) for name, verb in _leaves("", verbs))])
+
+
+def _leaves(before: str, verbs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every verb with its whole name: those of a group one by one."""
+    for name, verb in verbs.items():
+        inner = getattr(verb, "commands", None)
+        yield from _leaves(f"{before}{name} ", inner) if inner else [(before + name, verb)]
 
 
 def _section(name: str, verb: Any) -> str:

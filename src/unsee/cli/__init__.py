@@ -5,6 +5,7 @@ import sys
 from typer.main import get_command
 
 from unsee.cli._app import app as app
+from unsee.cli._bench import bench as bench
 from unsee.cli._buffer import buffer as buffer
 from unsee.cli._compare import compare as compare
 from unsee.cli._fleets import oracles as oracles, policy as policy
