@@ -6,12 +6,13 @@
 # make buffers    what is left where less and less of what stays is shown: half an hour
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
+# make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation bench
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -28,6 +29,14 @@ verify: $(STAMP)
 	$(BIN)/python verify/calibration.py
 	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
+	$(BIN)/unsee bench run benchmarks/digits-quick.toml
+	$(BIN)/unsee bench plot benchmarks/results/digits-quick
+	$(BIN)/unsee bench table benchmarks/results/digits-quick --page docs/benchmarks.md
+
+bench: $(STAMP)
+	$(BIN)/unsee bench run benchmarks/digits.toml
+	$(BIN)/unsee bench plot benchmarks/results/digits
+	$(BIN)/unsee bench table benchmarks/results/digits --page docs/benchmarks.md
 
 reproduce: $(STAMP)
 	$(BIN)/python verify/reproduce.py

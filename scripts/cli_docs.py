@@ -21,7 +21,7 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 0 | done |
 | 1 | a bug of unsee; the only case with a traceback |
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
-| 3 | done, and a `--require` failed; or a loss stopped being finite, and the model is as it was |
+| 3 | done, and a `--require` or `bench check` failed; or a loss was not finite: nothing changed |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |

@@ -128,6 +128,7 @@ def run_python(code):
         "import unsee.events, unsee.errors",
         "import unsee.folder",
         "import unsee.reporting",
+        "import unsee.benchmark",
     ],
 )
 def test_what_only_reads_runs_loads_no_torch(code):

@@ -99,7 +99,9 @@ def _outcome(task: Task) -> Record:
 
 
 def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
-    folder = Path(task.work, f"{task.cell.name}-{key_of(task.cell)[:8]}")
+    words = json.dumps([key_of(task.cell), asdict(config)], sort_keys=True)
+    mark = hashlib.sha256(words.encode()).hexdigest()[:8]  # a run goes on where its own was stopped
+    folder = Path(task.work, f"{task.cell.name}-{mark}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     found = kept(run(_beside(task, config), folder, jobs=1))
     if not task.keep:

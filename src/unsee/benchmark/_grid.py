@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,15 @@ class Cell:
 
 def _held(path: Path) -> str:
     """Return a digest of what a file holds, or a folder of checkpoints."""
-    if not path.is_dir():
-        return digest(path)
-    some = "".join(digest(file) for file in sorted(path.glob("*.safetensors")))
-    return hashlib.sha256(some.encode()).hexdigest()
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    found = [_digest(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return found[0] if files == [path] else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+@cache
+def _digest(file: Path, changed: int, size: int) -> str:
+    """Return a file's digest, computed once for every state of the file."""
+    return digest(file)
 
 
 @dataclass(frozen=True)
@@ -196,9 +202,11 @@ def _fields(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _called(source: str) -> str:
-    """Return a short name for a source: of a path its last part."""
+    """Return a short name for a source: of files the last part of their path, or their format."""
     kind, _, place = source.rpartition(":")
-    return Path(place).name if kind.startswith(("parquet", "npz", "folder")) else kind or place
+    if not Path(place).parent.name:
+        return source.replace(":", "_")
+    return Path(place).name if kind in ("parquet", "npz", "folder") else kind
 
 
 def _known(given: Mapping[str, Any], known: set[str], what: str) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from unsee.benchmark._labels import Box, placed, width_of
-from unsee.benchmark._results import Record
+from unsee.benchmark._results import Record, picture_file
 from unsee.benchmark._statistics import RANKED, Row, tables
 from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
 
-WIDTH, HEAD, SIDE, FOOT = 700, 64, 300, 54  # pixels; a panel is SIDE high
+WIDTH, HEAD, SIDE, FOOT = 700, 86, 300, 60  # pixels; a panel is SIDE high
 LEFT, RIGHT = 56, 20
 SIZE = 10.5  # of labels
+EDGE = 0.75  # of the least place, so that a mark on it is whole
 COSTS = {"seconds": "seconds", "image_gradients": "image gradients (a forward pass: a third)"}
 FAMILIES: dict[str, tuple[str, str, str]] = {  # Okabe and Ito; shape and colour say the same
     "buffer": ("#D55E00", "o", "shown a buffer of what stays"),
@@ -45,11 +46,12 @@ class Point:
 
 
 def pareto(records: Sequence[Record]) -> dict[str, Picture]:
-    """Return a picture for every data set and rule, by ``DATA-RULE``."""
-    drawn = {
-        f"{data}-{rule}": _picture(data, rule, x) for (data, rule), x in tables(records).items()
+    """Return a picture for every data set and rule, by the name of its file."""
+    found = {
+        picture_file(data, rule): _picture(data, rule, rows)
+        for (data, rule), rows in tables(records).items()
     }
-    return {name: picture for name, picture in drawn.items() if picture is not None}
+    return {name: picture for name, picture in found.items() if picture is not None}
 
 
 def _picture(data: str, rule: str, rows: list[Row]) -> Picture | None:
@@ -93,7 +95,8 @@ def _legend(sheet: Sheet, kinds: set[str]) -> None:
             sheet.paper.plot([x + 4], [38], marker=marker, ms=6, color=colour, ls="")
             sheet.write(x + 13, 38, words, size=SIZE)
             x += 26 + width_of(words, SIZE)
-    sheet.write(LEFT, 54, "filled: nearest, or tied with it", size=SIZE, colour=FAINT)
+    told = "filled: the nearest, or tied with it; small marks: seeds; bars: 95 % intervals of means"
+    sheet.write(LEFT, 56, told, size=SIZE, colour=FAINT)
 
 
 def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float) -> None:
@@ -104,7 +107,7 @@ def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float)
     reach += [y for p in points for y in p.row.figures[RANKED.name].each]
     ceiling = min(math.sqrt(math.log(2)), max(0.05, *reach)) * 1.06
     axes.set_xscale("log")
-    axes.set(xlim=(low, high), ylim=(0, ceiling))
+    axes.set(xlim=(low * EDGE, high), ylim=(0, ceiling))
     _grid(sheet, axes, (low, high), ceiling, top, nothing)
     sheet.write(LEFT + width / 2, top + SIDE + 34, words, align="center", size=11)
     sheet.write(LEFT, top - 9, "JS distance to the retrained model", size=SIZE, colour=FAINT)
@@ -153,11 +156,15 @@ def _mark(sheet: Sheet, axes: Axes, point: Point, cost: str, low: float, top: fl
     price, apart = point.row.figures[cost], point.row.figures[RANKED.name]
     look: dict[str, Any] = {"color": colour, "lw": 1.2, "zorder": 2}
     x, taken = max(point.x, low), list[Box]()
+    bars = []
     if apart.half:
-        axes.plot([x, x], [max(0, point.y - apart.half), point.y + apart.half], **look)
+        bars.append(([x, x], [max(0, point.y - apart.half), point.y + apart.half]))
     if price.half:
-        ends = max(low, point.x - price.half), point.x + price.half
-        axes.plot([*ends], [point.y, point.y], **look)
+        bars.append(([max(low, point.x - price.half), point.x + price.half], [point.y] * 2))
+    for across, up in bars:
+        axes.plot(across, up, **look)
+        first, last = (_around(sheet, axes, *end, 1.5) for end in zip(across, up, strict=True))
+        taken.append((first[0], last[1], last[2], first[3]))
     if len(price.each) == len(apart.each) > 1:
         each = [max(low, x) for x in price.each]
         axes.plot(each, apart.each, marker=marker, ms=3, color=colour, ls="", alpha=0.55, zorder=3)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,15 @@ def read_results(folder: Path) -> list[Record]:
             f"Expected results of cells in {folder}, got none: unsee bench run GRID.toml"
         )
     return cells
+
+
+def picture_file(data: str, rule: str) -> str:
+    """Return the name of a rule's picture: one that a link may hold.
+
+    >>> picture_file("digits", "random=10%")
+    'pareto-digits-random-10.svg'
+    """
+    return f"pareto-{re.sub(r'[^A-Za-z0-9]+', '-', f'{data}-{rule}').strip('-')}.svg"
 
 
 def value(record: Record, name: str, model: str = "unlearned") -> float | None:

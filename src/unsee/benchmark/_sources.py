@@ -23,7 +23,7 @@ def digest_of_sources(name: str | Method) -> str:
     """
     total = hashlib.sha256(_shared().encode())
     if own_file(name) is None:
-        for file in sorted(_built_from(f"_{find(name).name}.py")):
+        for file in sorted(built_from(f"_{find(name).name}.py")):
             total.update(_text(ROOT / "methods" / file))
     return total.hexdigest()
 
@@ -49,7 +49,7 @@ def _shared() -> str:
     return total.hexdigest()
 
 
-def _built_from(name: str) -> set[str]:
+def built_from(name: str) -> set[str]:
     """Return a file of ``methods`` and those of the same folder that it imports."""
     found: set[str] = set()
     wanted = {name}

@@ -73,7 +73,9 @@ def _spelled(found: Figure | None, column: Column) -> str:
     if found is None:
         return NONE
     text = f"{found.value:,.{column.places}f}"
-    return text if found.half is None else f"{text} ±{found.half:,.{column.places}f}"
+    if found.half is None or (not column.measurement and not found.half):  # a count, the same
+        return text
+    return f"{text} ±{found.half:,.{column.places}f}"
 
 
 def as_csv(records: Sequence[Record]) -> str:
@@ -101,16 +103,16 @@ def as_text(records: Sequence[Record]) -> str:
     """Return the main columns in lines of at most 80 characters."""
     parts = []
     for (data, forget), rows in tables(records).items():
-        heads = ("JS", "test", "AUC gap", "probe", "seconds", "gradients", "n")
-        widths = (13, 7, 8, 6, 8, 10, 6)
+        heads = ("JS", "test", "AUC gap", "probe", "seconds", "grads", "n")
+        widths = (13, 6, 8, 6, 8, 9, 4)
         lines = [printable(f"{data}, {forget}")[:WIDTH]]
         titles = zip(heads, widths, strict=True)
-        lines.append(" " * 22 + "".join(f"{head:>{width}}" for head, width in titles))
+        lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in titles))
         for row in rows:
             shown = [_short(row.figures.get(name), name == SHORT[0]) for name in SHORT]
             shown += [_amount(row.figures.get(name)) for name in ("seconds", "image_gradients")]
             shown.append(f"{row.n}/{row.seeds}" if row.failed else f"{row.n}")
-            name = f"{printable(row.method)[:16]:17}{row.place:5}"
+            name = f"{printable(row.method)[:21]:22}{row.place:4}"
             lines.append(
                 name + "".join(f"{x:>{w}}" for x, w in zip(shown, widths, strict=True)).rstrip()
             )

@@ -104,7 +104,8 @@ def _each(
 
 def _told(record: Record) -> None:
     if record["failed"]:
-        events.warn(f"{record.get('cell', {}).get('name', 'a search')} failed: {record['failed']}")
+        name = record["cell"]["name"] if "cell" in record else f"tuning {record['tuned']}"
+        events.warn(f"{name} failed: {record['failed']}")
 
 
 def _shared(cells: list[Cell], work: Path, jobs: int) -> dict[Path, Made]:

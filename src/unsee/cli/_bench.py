@@ -1,7 +1,7 @@
 """``unsee bench``: grids of data, rules, methods and seeds, their tables and pictures."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -12,6 +12,7 @@ from unsee.cli._guard import say
 from unsee.errors import OptionError, RunError
 
 OUTSIDE = 3
+FORMATS = ("text", "markdown", "csv")
 bench = typer.Typer(
     rich_markup_mode=None,
     help="Measure many methods on equal terms, and put them into tables and pictures.",
@@ -78,8 +79,7 @@ def bench_run(
 def bench_table(
     results: Results,
     format_: Annotated[
-        Literal["text", "markdown", "csv"],
-        Option("--format", metavar="KIND", help="text, markdown or csv."),
+        str, Option("--format", metavar="KIND", help="text, markdown or csv.")
     ] = "text",
     out: Annotated[
         str | None, Option("--out", metavar="FILE", help="Write it instead of printing it.")
@@ -92,11 +92,13 @@ def bench_table(
 ) -> None:
     """Put results into tables: means and intervals over seeds, failures, and what is tied.
 
-    Methods are tied with the nearest to retraining where a paired bootstrap over seeds and
-    forgotten images, adjusted by Holm, cannot tell them apart.
+    Methods are tied with the nearest to retraining where a paired t test over seeds (of one seed: a
+    paired bootstrap over its images), adjusted by Holm, cannot tell them apart.
     """
     if page and (out or format_ != "text"):
         raise OptionError("Expected --page, or --format and --out, got both: a page is Markdown")
+    if format_ not in FORMATS:
+        raise OptionError(f"Expected a --format among {[*FORMATS]}, got {format_!r}")
     path = flags.new_file(out, force=force) if out else None
     from unsee import benchmark, folder
 
@@ -107,12 +109,7 @@ def bench_table(
         folder.write(Path(page), text.encode())
         print(page)
         return
-    make = {
-        "text": benchmark.as_text,
-        "markdown": benchmark.as_markdown,
-        "csv": benchmark.as_csv,
-    }
-    text = f"{make[format_](records).rstrip()}\n"
+    text = f"{getattr(benchmark, f'as_{format_}')(records).rstrip()}\n"
     if path is None:
         print(text, end="")
     else:
@@ -137,7 +134,7 @@ def bench_plot(
     if not place.is_dir():
         raise OptionError(f"Expected a folder for --out, got {place}: make it first")
     for name, picture in drawn.items():
-        file = place / f"pareto-{name.replace('/', '_')}.svg"
+        file = place / name
         folder.write(file, picture.file().encode())
         print(file)
 
