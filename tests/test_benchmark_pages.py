@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unsee import benchmark, testing
+from unsee import benchmark, pipeline, testing
 from unsee.benchmark import running
 from unsee.cli import call
 from unsee.methods import METHODS
@@ -22,38 +22,41 @@ def blocks(language):
 
 
 @pytest.fixture
-def shrink(tmp_path, monkeypatch):
+def relabel(tmp_path, monkeypatch):
     """The page's method as the file that it says it is, in the folder where commands are given."""
-    (text,) = (block for block in blocks("python") if block.startswith("# shrink.py"))
-    (tmp_path / "shrink.py").write_text(text)
+    (text,) = (block for block in blocks("python") if block.startswith("# relabel.py"))
+    (tmp_path / "relabel.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "shrink.py"
+    return tmp_path / "relabel.py"
 
 
-def test_the_method_of_the_page_keeps_every_promise(shrink):
+def test_the_method_of_the_page_keeps_every_promise(relabel):
     (check,) = (block for block in blocks("python") if "check_method" in block)
     exec(check, {})
     with pytest.raises(testing.PromiseError):
-        testing.check_method("shrink.py:shrink", changes=False)
+        testing.check_method("relabel.py:relabel", changes=False)
 
 
-def test_the_commands_of_the_page_run(shrink, capsys, tmp_path):
+def test_the_commands_of_the_page_run(relabel, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipeline, "page", lambda run, drawn: "<!doctype html>")
+    monkeypatch.setattr(pipeline, "figures", lambda run, drawn: {})
     describe, run = blocks("sh")[0].splitlines()
     assert call(*describe.split()[1:]) == 0
     told = capsys.readouterr().out
-    assert "Shrink and mend" in told and "--set factor=0.5" in told
+    assert "Other labels" in told and "--set lr=0.005" in told
     (tmp_path / "runs").mkdir()
     assert call(*run.split()[1:], "--quiet") == 0
-    assert (tmp_path / "runs" / "shrink" / "report.html").exists()
-    assert call("methods", "shrink.py:other") == 2
+    assert (tmp_path / "runs" / "relabel" / "report.html").exists()
+    assert call("methods", "relabel.py:other") == 2
 
 
-def test_the_grid_of_the_page_is_one(shrink, tmp_path):
+def test_the_grid_of_the_page_is_one(relabel, tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "mine.toml").write_text(text)
     cells = running.read_grid(tmp_path / "mine.toml").cells()
-    own = [cell for cell in cells if cell.method == "shrink"]
-    assert len(cells) == 12 and own[0].config.options == {"factor": 0.8} and own[0].budget == 5000
+    own = [cell for cell in cells if cell.method == "relabel"]
+    assert len(cells) == 12 and own[0].config.options == {"epochs": 2} and own[0].budget == 5000
     assert blocks("sh")[1].startswith("unsee bench run mine.toml\n")
 
 

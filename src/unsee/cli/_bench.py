@@ -67,11 +67,10 @@ def bench_run(
         done = running.bench(
             asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
         )
-    print(f"{done.measured} cells measured, {done.there} were there, {len(done.failed)} failed")
+    counts = f"{done.measured} measured, {done.there} there before, {len(done.failed)} failed"
+    print(f"cells: {counts}; {done.left} not there")
     for told in done.failed:
         print(f"  {console.printable(told)}")
-    if done.left:
-        print(f"{done.left} cells of the grid are not there")
     print(f"next    unsee bench table {place}")
 
 
