@@ -38,7 +38,7 @@ LAYERS = [
         "pipeline",
         "sequences",
     ),
-    *("certificate", "ledger", "web", "benchmark", "console", "cli", "__init__"),
+    *("certificate", "ledger", "web", "console", "benchmark", "cli", "__init__"),
     "__main__",
 ]
 UPWARDS = {("nouns/_data.py", "data")}  # Data.from_dataset: the one name that users look for there
