@@ -8,12 +8,13 @@
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 10 minutes
+# make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger bench
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -30,6 +31,14 @@ verify: $(STAMP)
 	$(BIN)/python verify/calibration.py
 	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
+	$(BIN)/unsee bench run benchmarks/digits-quick.toml
+	$(BIN)/unsee bench plot benchmarks/results/digits-quick
+	$(BIN)/unsee bench table benchmarks/results/digits-quick --page docs/benchmarks.md
+
+bench: $(STAMP)
+	$(BIN)/unsee bench run benchmarks/digits.toml
+	$(BIN)/unsee bench plot benchmarks/results/digits
+	$(BIN)/unsee bench table benchmarks/results/digits --page docs/benchmarks.md
 
 reproduce: $(STAMP)
 	$(BIN)/python verify/reproduce.py

@@ -21,8 +21,8 @@ Results go to stdout; progress, warnings and errors to stderr.
 | 0 | done |
 | 1 | a bug of unsee; the only case with a traceback |
 | 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
-| 3 | done, and a `--require` or a check of `unsee verify` failed; or a loss was not finite, \
-and the model is as it was |
+| 3 | done, and a `--require`, a `bench check` or a check of `unsee verify` failed; or a loss was \
+not finite, and the model is as it was |
 | 3 | of `unsee ledger verify`: the ledger is not as it was written |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
@@ -34,18 +34,15 @@ and the model is as it was |
 
 def page() -> str:
     """Return the text of docs/cli.md."""
-    group: Any = get_command(app)
-    return "\n".join([HEAD, *(_section(name, verb) for name, verb in _verbs(group))])
+    verbs: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    return "\n".join([HEAD, *(_section(name, verb) for name, verb in _leaves("", verbs))])
 
 
-def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every verb, those of groups by both names."""
-    for name in group.list_commands(None):
-        verb = group.commands[name]
-        if hasattr(verb, "commands"):
-            yield from _verbs(verb, f"{name} ")
-        else:
-            yield before + name, verb
+def _leaves(before: str, verbs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every verb with its whole name: those of a group one by one."""
+    for name, verb in verbs.items():
+        inner = getattr(verb, "commands", None)
+        yield from _leaves(f"{before}{name} ", inner) if inner else [(before + name, verb)]
 
 
 def _section(name: str, verb: Any) -> str:

@@ -14,8 +14,13 @@ from torch import nn
 from unsee import training
 from unsee.data import choose
 from unsee.methods import METHODS
-from unsee.models import normalise
 from unsee.nouns import Config, Data
+from unsee.testing import (
+    block as block,
+    conv_net as conv_net,
+    flat_net as flat_net,
+    pattern_data as pattern_data,
+)
 
 torch.set_num_threads(1)  # the nets are tiny: more threads only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
@@ -32,20 +37,6 @@ def seeded(build, seed=0):
         return build()
 
 
-def pattern_data(n=96, size=8, seed=0):
-    """Three classes, each a bright patch in its own place, so that a net learns them quickly."""
-    labels = torch.arange(n) % 3
-    images = torch.randint(0, 60, (n, 1, size, size), generator=rng(seed))
-    for row, label in enumerate(labels.tolist()):
-        images[row, :, 2 * label : 2 * label + 3, 2 * label : 2 * label + 3] += 180
-    test = n // 4
-    parts = np.array(["train"] * (n - test) + ["test"] * test)
-    ids = np.array(
-        [f"train/{i:05d}" for i in range(n - test)] + [f"test/{i:05d}" for i in range(test)]
-    )
-    return Data(images.to(torch.uint8), labels, ids, parts, ("a", "b", "c"), "patterns")
-
-
 def save_patterns(path, data=None):
     """Write them as a file for ``npz:PATH``."""
     data = data or pattern_data()
@@ -56,28 +47,6 @@ def save_patterns(path, data=None):
         arrays[f"{part}_labels"] = some.labels.numpy()
     np.savez(path, **arrays)
     return path
-
-
-def flat_net():
-    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(), nn.Linear(16, 3))
-    return normalise(net, torch.tensor([0.5]), torch.tensor([0.25]))
-
-
-def block(given, out):
-    return nn.Sequential(
-        nn.Conv2d(given, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
-    )
-
-
-def conv_net(channels=1, classes=3):
-    """Two blocks whose maps are as large as the image, then one Linear."""
-    return nn.Sequential(
-        block(channels, 6),
-        block(6, 6),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, classes),
-    )
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,16 @@ import unsee
 
 LAYERS = [
     *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
-    *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
+    *(
+        "explanation",
+        "methods",
+        "testing",
+        "audits",
+        "folder",
+        "accounting",
+        "verdict",
+        "reporting",
+    ),
     *(
         "requirements",
         "references",
@@ -30,7 +39,7 @@ LAYERS = [
         "pipeline",
         "sequences",
     ),
-    *("certificate", "ledger", "web", "benchmark", "console", "cli", "__init__"),
+    *("certificate", "ledger", "web", "console", "benchmark", "cli", "__init__"),
     "__main__",
 ]
 UPWARDS = {("nouns/_data.py", "data")}  # Data.from_dataset: the one name that users look for there
@@ -121,6 +130,7 @@ def run_python(code):
         "import unsee.folder",
         "import unsee.reporting",
         "import unsee.ledger",
+        "import unsee.benchmark",
     ],
 )
 def test_what_only_reads_runs_loads_no_torch(code):

@@ -1,8 +1,8 @@
 """Every method keeps the same promises.  A new method is tested by existing."""
 
 import copy
-import inspect
 import math
+from functools import cache
 from typing import Literal
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from conftest import conv_net, flat_net, pattern_data, rng, seeded
 from torch import nn
 
-from unsee import training
+from unsee import testing, training
 from unsee.data import choose
 from unsee.errors import DivergenceError, ModelError, OptionError, SplitError
 from unsee.explanation import gradcam, saliency
@@ -20,8 +20,8 @@ from unsee.methods._snu import disturbed, told
 from unsee.pipeline import unlearn
 from unsee.training import counting, predict
 
+REPEATED = ("noop", "head_only")  # draw nothing
 TRAINED = [name for name, m in METHODS.items() if "lr" in m.options]
-HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @pytest.fixture(params=METHODS.values(), ids=METHODS)
@@ -29,10 +29,17 @@ def method(request):
     return request.param
 
 
-@pytest.fixture(params=["flat", "conv"])
-def case(request, model, split, trained, patterns):
+@cache
+def cases():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "has_fast_bf16", lambda device: False)
+        return testing.cases()
+
+
+@pytest.fixture(params=[0, 1], ids=["flat", "convolutional"])
+def case(request):
     """A model, what it is to forget, and how to build a new one."""
-    return {"flat": (model, split, flat_net), "conv": (trained, patterns, conv_net)}[request.param]
+    return cases()[request.param]
 
 
 def apply(method, model, split, seed=0, **more):
@@ -45,69 +52,15 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a.keys() | b.keys())
 
 
-def hooks(model):
-    return [len(getattr(m, kind)) for m in model.modules() for kind in HOOKS]
+@pytest.mark.parametrize("promise", testing.PROMISES, ids=lambda promise: promise.__name__)
+def test_keeps_what_every_method_promises(method, case, promise):
+    idle = promise is testing.changes_weights and method.name == "noop"
+    promise(method, case, **({"changes": False} if idle else {}))
 
 
-def test_leaves_the_given_model_and_the_given_images_alone(method, case):
-    model, split, _ = case
-    model[1].eval()  # a mixed mode
-    for n, weight in enumerate(model.parameters()):
-        weight.grad = torch.full_like(weight, float(n))
-    before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
-    attached, dice = hooks(model), torch.get_rng_state()
-    facts = split.forget.fingerprint, split.retain.fingerprint
-    apply(method, model, split)
-    assert same(before, model.state_dict())
-    assert modes == [m.training for m in model.modules()]
-    assert attached == hooks(model)
-    grads = [weight.grad for weight in model.parameters()]
-    assert all(bool((grad == n).all()) for n, grad in enumerate(grads))
-    assert torch.equal(dice, torch.get_rng_state())
-    assert facts == (split.forget.fingerprint, split.retain.fingerprint)
-
-
-def test_is_repeatable_for_a_seed(method, case):
-    model, split, _ = case
-    torch.manual_seed(1)
-    a = apply(method, model, split).state_dict()
-    torch.manual_seed(2)  # whatever the caller drew before
-    b = apply(method, model, split).state_dict()
-    other = apply(method, model, split, seed=1).state_dict()
-    assert same(a, b)
-    assert same(a, other) is (method.name in ("noop", "head_only"))
-
-
-def test_changes_the_weights_and_returns_them_ready_to_use(method, case):
-    model, split, _ = case
-    model.train()
-    attached = hooks(model)
-    after = apply(method, model, split)
-    assert same(model.state_dict(), after.state_dict()) is (method.name == "noop")
-    assert after is not model
-    assert not any(m.training for m in after.modules())
-    assert hooks(after) == attached  # the normalisation, and nothing of ours
-    assert all(weight.grad is None for weight in after.parameters())
-    assert after.state_dict().keys() == model.state_dict().keys()
-    assert all(after.state_dict()[k].dtype == v.dtype for k, v in model.state_dict().items())
-
-
-@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.data != "all"])
-def test_does_without_what_it_does_not_declare(name, case):
-    method, (model, split, _) = METHODS[name], case
-    apply(method, model, split, factory=None, validation=None)
-    after = method(model, split.forget, split.retain[:0], rng=rng())  # a buffer of nothing
-    assert all(bool(x.isfinite().all()) for x in after.state_dict().values())
-
-
-@pytest.mark.parametrize("n", [1, 2, 33])
-@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if not m.whole_classes])
-def test_forgets_as_few_images_as_are_asked(name, case, n):
-    method, (model, split, _) = METHODS[name], case
-    forget = split.forget[: min(n, len(split.forget))]
-    for kept in (split.retain, split.retain[:1]):  # a buffer of one image has no statistics
-        after = method(model, forget, kept, rng=rng(), factory=None)
-        assert all(bool(x.isfinite().all()) for x in after.state_dict().values())
+def test_another_seed_gives_another_model(method, case):
+    a, other = (case.apply(method, seed=seed).state_dict() for seed in (0, 1))
+    assert same(a, other) is (method.name in REPEATED)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -123,17 +76,8 @@ def test_training_moves_every_convolution(name, trained, patterns):
 
 
 def test_says_what_it_is(method):
-    assert method.title and method.paper and method.summary.endswith(".")
+    testing.says_what_it_is(method)
     assert method.exact is (method.name == "retrain")
-    assert method.data in ("buffer", "all", "forget")
-    for name, default in method.options.items():
-        annotation = inspect.signature(method.run, eval_str=True).parameters[name].annotation
-        assert isinstance(default, str | int | float | bool), f"{name} is not a value of JSON"
-        if name in method.choices:
-            assert default in method.choices[name]
-        else:
-            assert type(default) is annotation, f"{name} is declared as {annotation}"
-    assert [*inspect.signature(method.run).parameters][:4] == ["model", "forget", "retain", "rng"]
 
 
 def test_the_registry_knows_every_method_by_its_name():

@@ -4,12 +4,13 @@ What all methods share changes more often than any number does.  Where cells dra
 the same before and after (``verify/same.py``), both states of it count as one: SAME has them.
 """
 
-import ast
 import hashlib
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from unsee.benchmark._sources import built_from as _own, code as code
 
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
 SAME = Path(__file__).parent.parent / "docs" / "evidence" / "same.json"
@@ -82,30 +83,5 @@ def digest_of_calibration() -> str:
     return total.hexdigest()
 
 
-def _own(name: str) -> set[str]:
-    """Return a file of ``methods`` and those of the same folder that it is built from."""
-    found: set[str] = set()
-    wanted = {name}
-    while wanted:
-        file = wanted.pop()
-        found.add(file)
-        tree = ast.parse((SOURCE / "methods" / file).read_text())
-        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        ours = (x.rpartition(".")[2] for x in names if x.startswith("unsee.methods._"))
-        wanted |= {f"{x}.py" for x in ours} - found
-    return found
-
-
 def _file(path: Path) -> bytes:
     return f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode()
-
-
-def code(text: str) -> str:
-    """Return a module's syntax tree as text, without its docstrings."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                body[0].value.value = ""
-    return ast.dump(tree)

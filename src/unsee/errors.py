@@ -11,6 +11,7 @@
   x LeaseError        2   a worker's lease ended and the work is another's; nothing was written
   x ChainError        3   a ledger is not as it was written: a row was changed, moved or taken out
   x SigningKeyError   2   a key cannot be read, or is open to others than its owner
+  x PromiseError      2   an unlearning method breaks what every method promises
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
   x CertificateError  3   a check of a certificate, or of the model beside it, failed
@@ -66,6 +67,10 @@ class ChainError(UnseeError):
 
 class SigningKeyError(UnseeError):
     """A key cannot be read, or is open to others than its owner."""
+
+
+class PromiseError(UnseeError, AssertionError):
+    """An unlearning method breaks what every method promises."""
 
 
 class DivergenceError(UnseeError):

@@ -1,5 +1,6 @@
 """The whole story: data -> split -> original -> unlearned (-> retrained) -> views -> run."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -14,6 +15,7 @@ from unsee.draws import generator as generator
 from unsee.erasure import trained, unlearn as unlearn, unlearned
 from unsee.fleets import fleet_answers, reference_values
 from unsee.folder import CONFIG, Begun, Facts, Folder, load_run, opened, pack_arrays, write
+from unsee.methods import own_digest
 from unsee.models import Checkpoint, pack, pack_pt, read
 from unsee.nouns import Config, Run
 from unsee.preparation import Job, prepare
@@ -35,7 +37,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
     """
     with events.noted() as notes:
         job = prepare(config)
-    with opened(folder, job.words, begun) as place:
+    with opened(folder, _words(job), begun) as place:
         for message in notes:
             events.tell("warning", message=message)
         models, facts = _models(job, place)
@@ -69,6 +71,16 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
 
         place.stage("report", "report.html", reported)
     return done
+
+
+def _words(job: Job) -> str:
+    """Return ``config.json``: the job's words, and the digest of a method's own file."""
+    code = own_digest(job.config.method)
+    if code is None:
+        return job.words
+    record = json.loads(job.words)
+    record["digests"]["method"] = code
+    return json.dumps(record, indent=1, sort_keys=True)
 
 
 def _models(job: Job, place: Folder) -> tuple[dict[str, nn.Module], Facts]:

@@ -5,6 +5,7 @@ import sys
 from typer.main import get_command
 
 from unsee.cli._app import app as app
+from unsee.cli._bench import bench as bench
 from unsee.cli._buffer import buffer as buffer
 from unsee.cli._certificate import certify as certify, keys as keys, verify as verify
 from unsee.cli._compare import compare as compare
@@ -28,7 +29,7 @@ VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stage
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
     *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "purge"),
     "serve",
-    *("keys", "request", "ledger"),  # groups of verbs; they stand last, as they register
+    *("bench", "keys", "request", "ledger"),  # groups of verbs; they stand last, as they register
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
 

@@ -72,7 +72,10 @@ Forget = Annotated[
 IncludeTwins = Annotated[
     bool, Option("--include-twins", help="Also forget exact copies of forgotten images.")
 ]
-Method = Annotated[str, Option("--method", metavar="NAME", help="See `unsee methods`.")]
+Method = Annotated[
+    str,
+    Option("--method", metavar="NAME", help="See `unsee methods`; or path.py:name, of your own."),
+]
 Set = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="An option of the method; repeatable."),

@@ -18,7 +18,7 @@ from unsee.accounting import measured
 from unsee.draws import generator
 from unsee.erasure import trained, unlearned
 from unsee.folder import digest, write
-from unsee.methods import find
+from unsee.methods import find, own_digest
 from unsee.models import Checkpoint, pack
 from unsee.nouns import Config, Data
 from unsee.preparation import Job, prepare
@@ -66,6 +66,8 @@ def unlearned_by(config: Config) -> str:
     chosen = {"options": method.chosen(dict(config.options)), "buffer": config.retain_fraction}
     if config.tune:
         chosen["tune"] = config.tune
+    if (code := own_digest(config.method)) is not None:
+        chosen["code"] = code
     words = json.dumps(chosen, sort_keys=True).encode()
     return f"unlearned-{method.name}-{hashlib.sha256(words).hexdigest()[:8]}"
 

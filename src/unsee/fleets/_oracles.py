@@ -10,7 +10,7 @@ from unsee import events
 from unsee.errors import OptionError
 from unsee.fleets._members import Facts, Member, train, words_of
 from unsee.folder import digest, opened
-from unsee.methods import find
+from unsee.methods import find, own_digest
 from unsee.nouns import Config
 from unsee.parallel import fan_out
 from unsee.preparation import Job, chosen_device, prepare
@@ -58,9 +58,10 @@ def oracles(
     with opened(folder, recipe(job)):
         for message in notes:
             events.tell("warning", message=message)
+        inputs = f"{job.words}{own_digest(config.method) or ''}"
         kinds = ("oracle", "unlearned") if with_unlearned else ("oracle",)
         wanted = [
-            Member(str(folder.resolve()), words_of(config), kind, seed, job.words)  # type: ignore[arg-type]
+            Member(str(folder.resolve()), words_of(config), kind, seed, inputs)  # type: ignore[arg-type]
             for kind in kinds
             for seed in range(first_seed, first_seed + models)
         ]

@@ -21,6 +21,7 @@ from unsee.methods._method import (
     method as method,
 )
 from unsee.methods._noop import noop as noop
+from unsee.methods._own import own_digest as own_digest, own_file as own_file, own_method
 from unsee.methods._pour import pour as pour
 from unsee.methods._random_head import random_head as random_head
 from unsee.methods._retrain import retrain as retrain
@@ -31,9 +32,19 @@ METHODS: dict[str, Method] = {name: m for name, m in globals().items() if isinst
 
 
 def find(name: str | Method) -> Method:
-    """Return the method of that name, or the method itself.  Raises OptionError."""
+    """Return the method of that name or of ``path.py:name``, or the method itself.
+
+    Raises:
+        OptionError: if there is none, with what there is.
+
+    """
     if isinstance(name, Method):
         return name
+    if own_file(name) is not None:
+        return own_method(name)
     if name not in METHODS:
-        raise OptionError(f"Expected a method among {list(METHODS)}, got {name!r}")
+        raise OptionError(
+            f"Expected a method among {list(METHODS)}, got {name!r}: one of your own is named as "
+            "path.py:name"
+        )
     return METHODS[name]

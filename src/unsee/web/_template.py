@@ -25,9 +25,7 @@ def _environment() -> Environment:
     )
 
 
-def page(
-    template: str, request: Request, visitor: Visitor | None = None, /, **facts: Any
-) -> str:
+def page(template: str, request: Request, visitor: Visitor | None = None, /, **facts: Any) -> str:
     """Return a page or a part of one; ``visitor`` decides which ways on it shows."""
     found = _environment().get_template(template)
     return found.render(visitor=visitor, here=request.url.path, **facts)

@@ -1,0 +1,182 @@
+"""One cell: a call of ``pipeline.run`` beside shared models, and what is kept of it."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from unsee.benchmark._budget import Allowance, allowance
+from unsee.benchmark._grid import Cell
+from unsee.benchmark._models import Made, alone
+from unsee.benchmark._recipe import recipe
+from unsee.benchmark._results import FORMAT, Record, kept, write_record
+from unsee.benchmark._sources import digest_of_sources
+from unsee.erasure import unlearned
+from unsee.errors import BusyError, ModelError, StorageError
+from unsee.methods import find
+from unsee.nouns import Config
+from unsee.pipeline import run
+from unsee.preparation import prepare
+
+SHARES = {"all": 1.0, "forget": 0.0}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell, or a search on its behalf, with the models that it shares."""
+
+    cell: Cell
+    results: str  # the folder of result files; "": nothing is written
+    work: str  # the folder of run folders
+    models: dict[str, Made] = field(default_factory=dict)  # original and retrained
+    tuned: Record | None = None  # what a search on another rule found
+    keep: bool = False  # the run folder, with its report and models
+
+
+def key_of(cell: Cell) -> str:
+    """Return the digest of all that decides a cell: what it asks, and the code."""
+    words = json.dumps([cell.asked(), digest_of_sources(cell.config.method)], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def measure(task: Task) -> Record:
+    """Measure one cell, or say why it cannot be, and write its result.
+
+    Raises:
+        BusyError: if another process works in its folder.
+        StorageError: if the disk refuses.
+
+    """
+    cell = task.cell
+    method = find(cell.config.method)
+    record: Record = {
+        "format": FORMAT,
+        "cell": {
+            "name": cell.name,
+            "data": cell.data,
+            "forget": cell.config.forget,
+            "method": cell.method,
+            "seed": cell.config.seed,
+        },
+        "key": key_of(cell),
+        "sources": digest_of_sources(cell.config.method),
+        "shown": method.data,
+        "retain_share": SHARES.get(method.data, cell.config.retain_fraction),
+        "reference": {
+            stage: task.models[model].cost
+            for stage, model in (("train", "original"), ("retrain", "retrained"))
+            if model in task.models
+        },
+        "failed": None,
+    }
+    record |= alone(lambda: _outcome(task))
+    if task.results:
+        write_record(Path(task.results), cell.name, record)
+    return record
+
+
+def _outcome(task: Task) -> Record:
+    """Return what a cell measured, or why it failed."""
+    for made in task.models.values():
+        if made.failed:
+            return {"failed": made.failed, "recipe": _line(task.cell, task.cell.config)}
+    if task.tuned is not None and task.tuned["failed"]:
+        why = f"no setting was found on {task.cell.tune_on}: {task.tuned['failed']}"
+        return {"failed": why, "recipe": _line(task.cell, task.cell.config)}
+    config = task.cell.config
+    try:
+        config, allowed = _within_budget(task, config)
+        if task.tuned is not None:
+            config = replace(config, options=dict(config.options) | task.tuned["options"])
+        return _run(task, config, allowed)
+    except (BusyError, StorageError):
+        raise
+    except Exception as error:  # whatever a method does, the other cells go on
+        told = f"{type(error).__name__}: {error}"
+        return {"failed": told, "recipe": _line(task.cell, config)}
+
+
+def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
+    words = json.dumps([key_of(task.cell), asdict(config)], sort_keys=True)
+    mark = hashlib.sha256(words.encode()).hexdigest()[:8]  # a run goes on where its own was stopped
+    folder = Path(task.work, f"{task.cell.name}-{mark}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    found = kept(run(_beside(task, config), folder, jobs=1))
+    if not task.keep:
+        shutil.rmtree(folder)
+    return found | {
+        "recipe": _line(task.cell, config),
+        "budget": allowed and asdict(allowed),
+        "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
+    }
+
+
+def _beside(task: Task, config: Config) -> Config:
+    """Return the same run with the models that are there instead of those that it would train."""
+    paths = {name: made.path for name, made in task.models.items()}
+    return replace(
+        config,
+        model=paths.get("original", config.model),
+        oracle=paths.get("retrained", config.oracle),
+    )
+
+
+def _within_budget(task: Task, config: Config) -> tuple[Config, Allowance | None]:
+    if task.cell.budget is None:
+        return config, None
+    allowed = allowance(prepare(_beside(task, config)), task.cell.budget)
+    return replace(config, options=dict(config.options) | allowed.options), allowed
+
+
+def _line(cell: Cell, config: Config) -> str:
+    return recipe(config, f"runs/{cell.name}")
+
+
+def search(task: Task) -> Record:
+    """Try settings of a cell's method on the rule that tuning may look at; nothing is audited.
+
+    Returns:
+        The options that it chose, and of every trial what it fell short of; or why there is none.
+
+    """
+    cell = task.cell
+    record: Record = {
+        "format": FORMAT,
+        "tuned": cell.method,
+        "on": cell.config.forget,
+        "key": key_of(cell),
+        "failed": None,
+        "options": {},
+        "trials": [],
+    }
+    record |= alone(lambda: _searched(task))
+    if task.results:
+        write_record(Path(task.results), tuned_name(cell), record)
+    return record
+
+
+def _searched(task: Task) -> Record:
+    cell = task.cell
+    for made in task.models.values():
+        if made.failed:
+            return {"failed": made.failed}
+    try:
+        config, _ = _within_budget(task, replace(cell.config, oracle="none", tune=cell.tune))
+        job, told = prepare(_beside(task, config)), dict[str, Any]()
+        if job.given is None:
+            raise ModelError(f"Expected the original to tune on, got none for {cell.name}")
+        unlearned(job, job.load(job.given), facts=told)
+        tried = told["tuning"]
+        chosen = tried["trials"][tried["chosen"]]["options"]
+        return {"options": chosen, "trials": tried["trials"]}
+    except (BusyError, StorageError):
+        raise
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def tuned_name(cell: Cell) -> str:
+    """Return the name of the file that keeps what a search found."""
+    return f"tuned-{cell.name}"

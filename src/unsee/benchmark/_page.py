@@ -1,0 +1,108 @@
+"""The block of a grid in docs/benchmarks.md: what was measured, how to read it, the tables."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from unsee.benchmark._results import Record, picture_file, value
+from unsee.benchmark._statistics import environments
+from unsee.benchmark._table import as_markdown
+from unsee.errors import OptionError
+
+TIED = (
+    "Means over n seeds, ± half of Student's 95 % interval; of one seed, of the interval over its "
+    "images. JS: mean Jensen-Shannon distance to the retrained model's answers on forgotten images "
+    "(root of nats, at most 0.833). AUC gap: how far the AUC of the loss attack is from the "
+    "retrained model's. **best**: the smallest JS of the methods that finished every seed; tied: "
+    "not told from it by a paired t test over seeds (of one seed: a paired bootstrap over its "
+    "images) with p adjusted by Holm, above 0.05. Controls are not ranked."
+)
+
+
+def page_block(grid: str, records: Sequence[Record]) -> str:
+    """Return what a page says of a grid: the command, machines, seeds, tuning, and the tables."""
+    done = [record for record in records if not record["failed"]]
+    seeds = sorted({record["cell"]["seed"] for record in records})
+    lines = [
+        f"Made by `unsee bench run benchmarks/{grid}.toml` and `unsee bench table "
+        f"benchmarks/results/{grid} --page docs/benchmarks.md`: {len(records)} cells, of which "
+        f"{len(records) - len(done)} failed; seeds {', '.join(map(str, seeds))}.",
+        "",
+        *(f"* {sentence}" for sentence in (*_machines(done), *_terms(done))),
+        "",
+        as_markdown(records),
+        "",
+        *_pictures(grid, done),
+        TIED,
+        "",
+        "Every cell as a line to paste: `unsee bench recipe benchmarks/results/"
+        f"{grid} CELL`. One of them is `{_example(done)}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _pictures(grid: str, records: Sequence[Record]) -> list[str]:
+    """Show what ``unsee bench plot`` has drawn beside the results."""
+    rules = {
+        (r["cell"]["data"], r["cell"]["forget"])
+        for r in records
+        if value(r, "js_distance") is not None
+    }
+    found = []
+    for data, rule in sorted(rules):
+        place = f"../benchmarks/results/{grid}/{picture_file(data, rule)}"
+        found += [f"![{data}, {rule}: distance to retraining and its price]({place})", ""]
+    return found
+
+
+def _machines(records: Sequence[Record]) -> list[str]:
+    told = {
+        f"{x['device']}, {x['threads']} threads a cell, {x['precision']}; torch {x['torch']}, "
+        f"Python {x['python']}, unsee {x['unsee']}"
+        for x in environments(records)
+    }
+    return [f"Machine: {words}." for words in sorted(told)]
+
+
+def _terms(records: Sequence[Record]) -> list[str]:
+    """Say under which budget and by what tuning the methods were measured."""
+    budgets = {r["budget"]["budget"] for r in records if r.get("budget")}
+    found = [
+        f"Budget: at most {budget:,} image gradients for every method that trains; how long that "
+        "is stands in its recipe."
+        for budget in sorted(budgets)
+    ] or ["No budget: every method trains for as long as its defaults or the grid say."]
+    tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
+    found += [
+        f"Tuned on {on} with seed 0: {trials} settings of every method that has some, on half of "
+        "the test images. No other rule was looked at."
+        for on, trials in tuned
+    ]
+    inside = sorted({r["tried"] for r in records if r["tried"]})
+    found += [
+        f"Tuned in each cell, on half of the test images: {trials} settings; seconds and gradients "
+        "are those of all of them."
+        for trials in inside
+    ]
+    if not tuned and not inside:
+        found.append("Nothing was tuned here: options are the methods' defaults or the grid's.")
+    return found
+
+
+def _example(records: Sequence[Record]) -> str:
+    return str(records[0]["recipe"]) if records else "none: no cell has finished"
+
+
+def into_page(path: Path, grid: str, block: str) -> str:
+    """Return the text of a page with a grid's block between its markers.
+
+    Raises:
+        OptionError: if the page has no such markers.
+
+    """
+    text = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- bench {grid} -->", f"<!-- end of bench {grid} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise OptionError(f"Expected one {begin} and one {end} below it in {path}, got otherwise")
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{block}\n{end}", text)

@@ -1,0 +1,207 @@
+"""The Pareto picture: distance to retraining against seconds, and against image gradients."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from unsee.benchmark._labels import Box, placed, width_of
+from unsee.benchmark._results import Record, picture_file
+from unsee.benchmark._statistics import RANKED, Row, tables
+from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
+
+WIDTH, HEAD, SIDE, FOOT = 700, 86, 300, 60  # pixels; a panel is SIDE high
+LEFT, RIGHT = 56, 20
+SIZE = 10.5  # of labels
+EDGE = 0.75  # of the least place, so that a mark on it is whole
+COSTS = {"seconds": "seconds", "image_gradients": "image gradients (a forward pass: a third)"}
+FAMILIES: dict[str, tuple[str, str, str]] = {  # Okabe and Ito; shape and colour say the same
+    "buffer": ("#D55E00", "o", "shown a buffer of what stays"),
+    "all": ("#0072B2", "s", "shown all that stays"),
+    "forget": ("#009E73", "^", "shown nothing of it"),
+    "control": ("#999999", "D", "control"),
+}
+READING = (
+    "Lower is nearer to retraining, further left is cheaper. Filled: the nearest, or not told "
+    "apart from it; small dots: seeds; bars: 95 % intervals of means. The line joins what no other "
+    "method beats in both."
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method in one panel, in units of the data."""
+
+    row: Row
+    x: float
+    y: float
+
+    @property
+    def label(self) -> str:
+        """Its name, and how many seeds failed."""
+        lost = len(self.row.failed)
+        return f"{self.row.method} ({lost} of {self.row.seeds} failed)" if lost else self.row.method
+
+
+def pareto(records: Sequence[Record]) -> dict[str, Picture]:
+    """Return a picture for every data set and rule, by the name of its file."""
+    found = {
+        picture_file(data, rule): _picture(data, rule, rows)
+        for (data, rule), rows in tables(records).items()
+    }
+    return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _picture(data: str, rule: str, rows: list[Row]) -> Picture | None:
+    shown = [row for row in rows if row.kind != "reference" and RANKED.name in row.figures]
+    if not shown:
+        return None
+    height = HEAD + len(COSTS) * (SIDE + FOOT) + 22
+    sheet = Sheet(f"pareto-{data}-{rule}", WIDTH, height)
+    seeds = max(row.seeds for row in rows)
+    title = f"{data}, {rule}: distance to retraining and its price, {seeds} seeds"
+    sheet.write(LEFT, 14, title, size=13, weight="bold")
+    _legend(sheet, {row.kind for row in shown})
+    top = HEAD
+    for cost, words in COSTS.items():
+        _panel(sheet, [_point(row, cost) for row in shown if cost in row.figures], cost, words, top)
+        top += SIDE + FOOT
+    gone = [f"{row.method} ({len(row.failed)} of {row.seeds})" for row in rows if not row.figures]
+    if gone:
+        sheet.write(LEFT, height - 12, f"failed, not drawn: {', '.join(gone)}", size=SIZE)
+    figures = (*COSTS, RANKED.name)
+    table = tuple((row.method, *(_number(row, name) for name in figures)) for row in shown)
+    alt = f"{title}. Nearest: {', '.join(row.method for row in shown if row.place == 'best')}."
+    head = ("method", *figures)
+    return Picture(sheet.name, title, alt, sheet.svg(alt), head, table, READING)
+
+
+def _number(row: Row, name: str) -> str:
+    found = row.figures.get(name)
+    return "" if found is None else f"{found.value:.4g}"
+
+
+def _point(row: Row, cost: str) -> Point:
+    return Point(row, row.figures[cost].value, row.figures[RANKED.name].value)
+
+
+def _legend(sheet: Sheet, kinds: set[str]) -> None:
+    """Name shapes and colours, and what filled means, in one line."""
+    x = float(LEFT)
+    for kind, (colour, marker, words) in FAMILIES.items():
+        if kind in kinds:
+            sheet.paper.plot([x + 4], [38], marker=marker, ms=6, color=colour, ls="")
+            sheet.write(x + 13, 38, words, size=SIZE)
+            x += 26 + width_of(words, SIZE)
+    told = "filled: the nearest, or tied with it; small marks: seeds; bars: 95 % intervals of means"
+    sheet.write(LEFT, 56, told, size=SIZE, colour=FAINT)
+
+
+def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float) -> None:
+    width = WIDTH - LEFT - RIGHT
+    axes = sheet.axes(LEFT, top, width, SIDE)
+    low, high, nothing = _range([x for p in points for x in (p.x, *p.row.figures[cost].each)])
+    reach = [p.y + (p.row.figures[RANKED.name].half or 0) for p in points]
+    reach += [y for p in points for y in p.row.figures[RANKED.name].each]
+    ceiling = min(math.sqrt(math.log(2)), max(0.05, *reach)) * 1.06
+    axes.set_xscale("log")
+    axes.set(xlim=(low * EDGE, high), ylim=(0, ceiling))
+    _grid(sheet, axes, (low, high), ceiling, top, nothing)
+    sheet.write(LEFT + width / 2, top + SIDE + 34, words, align="center", size=11)
+    sheet.write(LEFT, top - 9, "JS distance to the retrained model", size=SIZE, colour=FAINT)
+    taken: list[Box] = []
+    for point in points:
+        taken += _mark(sheet, axes, point, cost, low, top)
+    _front(axes, points, low)
+    wanted = sorted(points, key=lambda p: (p.row.kind == "control", p.y))
+    places = [(*_pixels(sheet, axes, max(p.x, low), p.y), p.label) for p in wanted]
+    inside = (LEFT + 2, top + 2, WIDTH - 4, top + SIDE - 2)
+    for (x, y, label), box in zip(places, placed(places, taken, inside, SIZE), strict=True):
+        near = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+        if math.dist(near, (x, y)) > 12:
+            sheet.paper.plot([x, near[0]], [y, near[1]], color=FAINT, lw=0.6)
+        sheet.write(box[0] + 1, (box[1] + box[3]) / 2, label, size=SIZE, colour=INK)
+
+
+def _range(values: list[float]) -> tuple[float, float, bool]:
+    """Return the ends of a logarithmic axis, and whether its first place stands for 0."""
+    some = [x for x in values if x > 0] or [1.0]
+    nothing = len(some) < len(values)
+    low, high = 10.0 ** math.floor(math.log10(min(some))), max(some) * 1.6
+    return (low / 10 if nothing else low), max(high, low * 10), nothing
+
+
+def _grid(
+    sheet: Sheet, axes: Axes, ends: tuple[float, float], ceiling: float, top: float, nothing: bool
+) -> None:
+    low, high = ends
+    first, last = round(math.log10(low)), math.floor(math.log10(high))
+    for exponent in range(first, last + 1):
+        axes.axvline(10.0**exponent, color=RULE, lw=0.8, zorder=0)
+        x, _ = _pixels(sheet, axes, 10.0**exponent, 0)
+        told = "0" if nothing and exponent == first else f"{10.0**exponent:,g}"
+        sheet.write(x, top + SIDE + 14, told, align="center", size=10, colour=FAINT)
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if ceiling / s <= 6)
+    for number in range(int(ceiling / step) + 1):
+        axes.axhline(number * step, color=RULE, lw=0.8, zorder=0)
+        _, y = _pixels(sheet, axes, low, number * step)
+        sheet.write(LEFT - 7, y, f"{number * step:.2f}", align="right", size=10, colour=FAINT)
+
+
+def _mark(sheet: Sheet, axes: Axes, point: Point, cost: str, low: float, top: float) -> list[Box]:
+    """Draw one method, its seeds and its intervals, and return what no label may cover."""
+    colour, marker, _ = FAMILIES[point.row.kind]
+    price, apart = point.row.figures[cost], point.row.figures[RANKED.name]
+    look: dict[str, Any] = {"color": colour, "lw": 1.2, "zorder": 2}
+    x, taken = max(point.x, low), list[Box]()
+    bars = []
+    if apart.half:
+        bars.append(([x, x], [max(0, point.y - apart.half), point.y + apart.half]))
+    if price.half:
+        bars.append(([max(low, point.x - price.half), point.x + price.half], [point.y] * 2))
+    for across, up in bars:
+        axes.plot(across, up, **look)
+        first, last = (_around(sheet, axes, *end, 1.5) for end in zip(across, up, strict=True))
+        taken.append((first[0], last[1], last[2], first[3]))
+    if len(price.each) == len(apart.each) > 1:
+        each = [max(low, x) for x in price.each]
+        axes.plot(each, apart.each, marker=marker, ms=3, color=colour, ls="", alpha=0.55, zorder=3)
+        taken += [_around(sheet, axes, *pair, 2.0) for pair in zip(each, apart.each, strict=True)]
+    full = point.row.place in ("best", "tied")
+    face = colour if full or point.row.kind == "control" else "none"
+    (dot,) = axes.plot(
+        [x], [point.y], marker=marker, ms=7, mec=colour, mfc=face, mew=1.6, ls="", zorder=4
+    )
+    sheet.hint(dot, f"{point.label}: JS {point.y:.3f}, {cost} {point.x:,.4g}")
+    return [*taken, _around(sheet, axes, x, point.y, 6.0)]
+
+
+def _front(axes: Axes, points: list[Point], low: float) -> None:
+    """Join the methods that no other beats in both: cheaper and nearer."""
+    ours = sorted((p for p in points if p.row.kind != "control"), key=lambda p: (p.x, p.y))
+    front: list[Point] = []
+    for point in ours:
+        if not front or point.y < front[-1].y:
+            front.append(point)
+    axes.step(
+        [max(p.x, low) for p in front],
+        [p.y for p in front],
+        where="post",
+        color=FAINT,
+        lw=1,
+        ls=(0, (4, 3)),
+        zorder=1,
+    )
+
+
+def _pixels(sheet: Sheet, axes: Axes, x: float, y: float) -> tuple[float, float]:
+    """Return where on the paper a place of the axes is."""
+    across, up = axes.transData.transform((x, y)) * 72 / sheet.figure.dpi
+    return float(across), sheet.height - float(up)
+
+
+def _around(sheet: Sheet, axes: Axes, x: float, y: float, reach: float) -> Box:
+    left, top = _pixels(sheet, axes, x, y)
+    return left - reach, top - reach, left + reach, top + reach

@@ -1,0 +1,35 @@
+"""A run as the line that a reader can paste."""
+
+import shlex
+from dataclasses import fields
+
+from unsee.nouns import Config
+
+
+def recipe(config: Config, out: str) -> str:
+    """Return the command line of a run: what differs from the defaults, and where it goes.
+
+    >>> recipe(Config(forget="class=3", options={"lr": 0.1}, oracle="retrain"), "runs/x")
+    'unsee run --forget class=3 --method snu_deep --set lr=0.1 --oracle retrain --out runs/x'
+    """
+    words = ["unsee", "run"]
+    for field in fields(config):
+        name, value = field.name, getattr(config, field.name)
+        flag = f"--{name.replace('_', '-')}"
+        if name == "options":
+            words += [word for key, x in value.items() for word in ("--set", f"{key}={_told(x)}")]
+        elif value == field.default and name != "method":
+            continue
+        elif isinstance(value, bool):
+            words.append(flag)
+        elif name in ("mean", "std"):
+            words += [flag, ",".join(map(repr, value))]
+        elif isinstance(value, tuple):
+            words += [word for x in value for word in (flag, str(x))]
+        else:
+            words += [flag, _told(value)]
+    return shlex.join([*words, "--out", out])
+
+
+def _told(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,68 @@
+"""A digest of the code that decides a cell; comments, docstrings and layout do not count."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from unsee.methods import Method, find, own_file
+
+ROOT = Path(__file__).parents[1]
+DECIDE = (  # what all methods share
+    *("functional", "data", "models", "training.py", "explanation", "audits", "accounting.py"),
+    *("auditing.py", "draws.py", "erasure.py", "guarding.py", "preparation.py", "tuning.py"),
+    *("units.py", "nouns/_data.py", "nouns/_view.py", "methods/_method.py", "methods/_retrain.py"),
+    "benchmark/_budget.py",
+)
+
+
+def digest_of_sources(name: str | Method) -> str:
+    """Return a SHA-256 over the code that can change a number of this method.
+
+    The file of a method of one's own is not part of it: its digest is in what the cell asks.
+    """
+    total = hashlib.sha256(_shared().encode())
+    if own_file(name) is None:
+        for file in sorted(built_from(f"_{find(name).name}.py")):
+            total.update(_text(ROOT / "methods" / file))
+    return total.hexdigest()
+
+
+def code(text: str) -> str:
+    """Return a module's syntax tree as text, without its docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                body[0].value.value = ""
+    return ast.dump(tree)
+
+
+@cache
+def _shared() -> str:
+    total = hashlib.sha256()
+    for name in DECIDE:
+        place = ROOT / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            total.update(_text(path))
+    return total.hexdigest()
+
+
+def built_from(name: str) -> set[str]:
+    """Return a file of ``methods`` and those of the same folder that it imports."""
+    found: set[str] = set()
+    wanted = {name}
+    while wanted:
+        file = wanted.pop()
+        found.add(file)
+        tree = ast.parse((ROOT / "methods" / file).read_text())
+        names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        ours = (x.rpartition(".")[2] for x in names if x.startswith("unsee.methods._"))
+        wanted |= {f"{x}.py" for x in ours} - found
+    return found
+
+
+@cache
+def _text(path: Path) -> bytes:
+    return f"{path.relative_to(ROOT).as_posix()}\n{code(path.read_text())}\n".encode()

@@ -1,0 +1,202 @@
+"""``unsee bench``: grids of data, rules, methods and seeds, their tables and pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from unsee.cli import _flags as flags
+from unsee.cli._app import app
+from unsee.cli._guard import say
+from unsee.errors import OptionError, RunError
+
+OUTSIDE = 3
+FORMATS = ("text", "markdown", "csv")
+bench = typer.Typer(
+    rich_markup_mode=None,
+    help="Measure many methods on equal terms, and put them into tables and pictures.",
+)
+app.add_typer(bench, name="bench")
+
+GridFile = Annotated[str, Argument(metavar="GRID.toml", help="The grid: see docs/benchmarks.md.")]
+Results = Annotated[str, Argument(metavar="RESULTS", help="The folder of a grid's results.")]
+Where = Annotated[
+    str | None,
+    Option("--results", metavar="DIR", help="Result files; else results/GRID beside the grid."),
+]
+Work = Annotated[
+    str, Option("--work", metavar="DIR", help="Models that cells share, and run folders.")
+]
+Only = Annotated[
+    list[str] | None,
+    Option("--only", metavar="TEXT", help="Cells whose names hold this; repeatable."),
+]
+Jobs = Annotated[int, Option("--jobs", metavar="N", help="Processes side by side; 0: one a core.")]
+
+
+def _places(grid: str, results: str | None, work: str) -> tuple[Path, Path]:
+    path = Path(grid)
+    return Path(results or path.parent / "results" / path.stem), Path(work) / path.stem
+
+
+@bench.command("run")
+def bench_run(
+    grid: GridFile,
+    results: Where = None,
+    work: Work = "runs/bench",
+    only: Only = None,
+    jobs: Jobs = 0,
+    again: Annotated[bool, Option("--again", help="Measure cells that failed once more.")] = False,
+    keep: Annotated[
+        bool, Option("--keep", help="Leave the run folders, with reports and models.")
+    ] = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Measure the cells of a grid that are not there yet, each a run of its own.
+
+    A stopped call goes on when it is given again. A cell that fails is written down with its
+    reason, and the others go on.
+    """
+    from unsee import console
+    from unsee.benchmark import running
+
+    asked = running.read_grid(Path(grid))
+    place, scratch = _places(grid, results, work)
+    with console.progress(quiet=quiet):
+        done = running.bench(
+            asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
+        )
+    counts = f"{done.measured} measured, {done.there} there before, {len(done.failed)} failed"
+    print(f"cells: {counts}; {done.left} not there")
+    for told in done.failed:
+        print(f"  {console.printable(told)}")
+    print(f"next    unsee bench table {place}")
+
+
+@bench.command("table")
+def bench_table(
+    results: Results,
+    format_: Annotated[
+        str, Option("--format", metavar="KIND", help="text, markdown or csv.")
+    ] = "text",
+    out: Annotated[
+        str | None, Option("--out", metavar="FILE", help="Write it instead of printing it.")
+    ] = None,
+    page: Annotated[
+        str | None,
+        Option("--page", metavar="FILE", help="Put the Markdown between this page's markers."),
+    ] = None,
+    force: flags.ForceFile = False,
+) -> None:
+    """Put results into tables: means and intervals over seeds, failures, and what is tied.
+
+    Methods are tied with the nearest to retraining where a paired t test over seeds (of one seed: a
+    paired bootstrap over its images), adjusted by Holm, cannot tell them apart.
+    """
+    if page and (out or format_ != "text"):
+        raise OptionError("Expected --page, or --format and --out, got both: a page is Markdown")
+    if format_ not in FORMATS:
+        raise OptionError(f"Expected a --format among {[*FORMATS]}, got {format_!r}")
+    path = flags.new_file(out, force=force) if out else None
+    from unsee import benchmark, folder
+
+    records = benchmark.read_results(Path(results))
+    name = Path(results).resolve().name
+    if page:
+        text = benchmark.into_page(Path(page), name, benchmark.page_block(name, records))
+        folder.write(Path(page), text.encode())
+        print(page)
+        return
+    text = f"{getattr(benchmark, f'as_{format_}')(records).rstrip()}\n"
+    if path is None:
+        print(text, end="")
+    else:
+        folder.write(path, text.encode())
+        print(path)
+
+
+@bench.command("plot")
+def bench_plot(
+    results: Results,
+    out: Annotated[
+        str | None, Option("--out", metavar="DIR", help="A folder; else that of the results.")
+    ] = None,
+) -> None:
+    """Draw distance to retraining against seconds and image gradients, an SVG for each rule."""
+    from unsee import benchmark, folder
+
+    drawn = benchmark.pareto(benchmark.read_results(Path(results)))
+    if not drawn:
+        raise RunError(f"Expected distances to a retrained model in {results}, got none")
+    place = Path(out or results)
+    if not place.is_dir():
+        raise OptionError(f"Expected a folder for --out, got {place}: make it first")
+    for name, picture in drawn.items():
+        file = place / name
+        folder.write(file, picture.file().encode())
+        print(file)
+
+
+@bench.command("check")
+def bench_check(
+    grid: GridFile,
+    results: Where = None,
+    work: Work = "runs/bench",
+    only: Only = None,
+    seed: Annotated[
+        int | None, Option("--seed", metavar="N", help="Draws the cell; else any number.")
+    ] = None,
+    tolerance: Annotated[
+        float, Option("--tolerance", metavar="T", help="How far figures in 0..1 may be off.")
+    ] = 0.02,
+    jobs: Jobs = 1,
+    quiet: flags.Quiet = False,
+) -> int:
+    """Measure one cell, drawn by lot, again, and compare it with what was kept.
+
+    Ends with exit code 3 if a figure is off by more than the tolerance.
+    """
+    import secrets
+
+    from unsee import console
+    from unsee.benchmark import running
+
+    number = secrets.randbelow(10**6) if seed is None else seed
+    place, scratch = _places(grid, results, work)
+    cell = running.drawn(running.read_grid(Path(grid)), place, number, only or ())
+    print(f"drawn with --seed {number}: {console.printable(cell.name)}")
+    with console.progress(quiet=quiet):
+        done = running.check(cell, place, scratch, tolerance=tolerance, jobs=jobs)
+    if not done.same_code:
+        print("the code or the grid has changed since it was kept")
+    print(f"tolerance {tolerance:g} for figures in 0..1, 1 % for image gradients")
+    for x in done.figures:
+        now, before = (("-" if v is None else f"{v:,.4f}") for v in (x.now, x.before))
+        print(f"{x.name:38} {before:>14} {now:>14}  {'' if x.inside else 'outside'}".rstrip())
+    for when, why in zip(("before", "now"), done.failed, strict=True):
+        if why:
+            print(f"failed {when}: {console.printable(why)}")
+    if not done.inside:
+        say("a figure is outside the tolerance, or the cell failed differently")
+        return OUTSIDE
+    print("inside")
+    return 0
+
+
+@bench.command("recipe")
+def bench_recipe(
+    results: Results,
+    cell: Annotated[
+        str | None, Argument(metavar="[CELL]", help="The name of a cell; none: all of them.")
+    ] = None,
+) -> None:
+    """Print cells as lines of `unsee run` to paste."""
+    from unsee import benchmark
+
+    records = benchmark.read_results(Path(results))
+    names = {record["cell"]["name"]: record["recipe"] for record in records}
+    if cell is not None and cell not in names:
+        raise OptionError(f"Expected a cell among {[*names][:8]}, got {cell!r}")
+    for line in [names[cell]] if cell else names.values():
+        print(line)

@@ -1,0 +1,418 @@
+"""Grids: what they ask for, cells that are measured once, failures that stop nobody, recipes."""
+
+import json
+import random
+import shlex
+from dataclasses import replace
+
+import pytest
+from conftest import save_patterns
+
+from unsee import benchmark, events, fleets, pipeline, training
+from unsee.benchmark import running
+from unsee.benchmark._budget import allowance, length_of, spent
+from unsee.benchmark._cell import key_of
+from unsee.benchmark._grid import Cell
+from unsee.benchmark._sources import built_from, code, digest_of_sources
+from unsee.cli import call
+from unsee.errors import OptionError, PromiseError, RunError
+from unsee.methods import find
+from unsee.nouns import Config
+from unsee.preparation import prepare
+from unsee.training import counting
+
+GRID = """
+title = "Patterns"
+forget = ["class=c"]
+methods = ["noop", "snu", "finetune"]
+seeds = [0, 1]
+budget = 150
+
+[data]
+patterns = "npz:{place}/patterns.npz"
+
+[config]
+arch = "conftest:conv_net"
+train_epochs = 4
+guard = 1.0
+
+[options.finetune]
+epochs = 9
+"""
+OWN = '''
+import torch
+import unsee
+
+
+@unsee.method(title="Shrink", paper="none", data="forget")
+def shrink(model, forget, retain, *, rng, strength: float = FACTOR):
+    """Shrink the output layer."""
+    with torch.no_grad():
+        model[-1].weight.mul_(strength)
+    return model
+'''
+
+
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch):
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: False)
+    monkeypatch.setattr(pipeline, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipeline, "page", lambda run, drawn: "<!doctype html>")
+    monkeypatch.setattr(pipeline, "figures", lambda run, drawn: {})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the patterns, a grid, its results and its models: measured once."""
+    folder = tmp_path_factory.mktemp("bench")
+    save_patterns(folder / "patterns.npz")
+    (folder / "tiny.toml").write_text(GRID.format(place=folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "has_fast_bf16", lambda device: False)
+        patch.setattr(pipeline, "pictures_of", lambda run: None)
+        patch.setattr(pipeline, "page", lambda run, drawn: "<!doctype html>")
+        patch.setattr(pipeline, "figures", lambda run, drawn: {})
+        grid = running.read_grid(folder / "tiny.toml")
+        done = running.bench(grid, folder / "results" / "tiny", folder / "work" / "tiny", jobs=1)
+    assert (done.measured, done.there, done.failed, done.left) == (6, 0, (), 0)
+    return folder
+
+
+@pytest.fixture
+def grid(place):
+    return running.read_grid(place / "tiny.toml")
+
+
+def written(tmp_path, text, name="g.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def again(grid, place, tmp_path, **more):
+    """Measure with the models that are there, into other results."""
+    with events.noted():  # of what failed
+        return running.bench(grid, tmp_path / "results", place / "work" / "tiny", jobs=1, **more)
+
+
+# What a grid says.
+
+
+def test_a_grid_is_data_by_rules_by_methods_by_seeds(tmp_path):
+    text = GRID.replace('["class=c"]', '["class=c", "random=10%"]').format(place="x")
+    text += '\n[rule."random=10%"]\nseeds = 1\nretain_fraction = 0.5\nmean = [0.5]\n'
+    cells = running.read_grid(written(tmp_path, text)).cells()
+    assert len(cells) == 3 * 2 + 3 * 1 and len({cell.name for cell in cells}) == 9
+    drawn = [cell for cell in cells if cell.config.forget == "random=10%"]
+    assert {(c.config.seed, c.config.retain_fraction, c.config.mean) for c in drawn} == {
+        (0, 0.5, (0.5,))
+    }
+    assert {cell.config.oracle for cell in cells} == {"retrain"}
+    assert [cell.budget for cell in cells[:6]] == [None, None, 150, 150, 150, 150]
+    assert cells[4].config.options == {"epochs": 9}
+    assert cells[0].name == "patterns-class=c-noop-seed0"
+
+
+def test_all_methods_and_sources_without_a_name(tmp_path):
+    text = (
+        'data = ["digits", "parquet:a/cifar10", "mnist:../raw", "mislabel:digits"]\n'
+        'forget = ["class=3"]\nmethods = "all"\nseeds = 1'
+    )
+    grid = running.read_grid(written(tmp_path, text))
+    assert {"snu_deep", "retrain", "noop"} <= {*grid.methods}
+    assert [*grid.sources] == ["digits", "cifar10", "mnist", "mislabel_digits"]
+    assert grid.sources["cifar10"] == "parquet:a/cifar10"
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (("title", "titel"), r"keys of the grid .* among .*got \['titel'\]"),
+        (("arch =", "archs ="), r"fields of a run in \[config\].*got \['archs'\]"),
+        (("[options.finetune]", "[options.scrub]"), r"methods of \[options\].*got \['scrub'\]"),
+        (("seeds = [0, 1]", "seeds = []"), "Expected seeds in the grid"),
+        (("seeds = [0, 1]", "seeds = [-1]"), "seeds as a number or a list"),
+        (("seeds = [0, 1]", "seeds = [0, 0]"), "every cell once"),
+        (("budget = 150", "budget = -1"), "a whole budget of 0 or more"),
+        (("budget = 150", "budget ="), "Expected a grid in TOML"),
+        (('"snu",', '"scurb",'), "Expected a method among"),
+        (("epochs = 9", "rounds = 9"), "options of 'finetune' among"),
+        (("[config]", '[rule."class=a"]\n[config]'), r"rules of \[rule\]"),
+        (("train_epochs", "seed"), r"fields of a run in \[config\]"),
+    ],
+    ids=lambda x: x[1] if isinstance(x, tuple) else "",
+)
+def test_what_a_grid_cannot_mean_is_refused(tmp_path, change, told):
+    path = written(tmp_path, GRID.format(place="x").replace(*change))
+    with pytest.raises(OptionError, match=told):
+        running.read_grid(path)
+    with pytest.raises(OptionError, match="Expected a grid in TOML"):
+        running.read_grid(tmp_path / "none.toml")
+
+
+# A budget.
+
+
+def test_epochs_are_cut_to_what_the_budget_lasts_for(place, grid):
+    job = prepare(replace(grid.cells()[4].config, oracle="none"))
+    once = spent(job, {"epochs": 1})
+    assert once == 48  # the retain images, once
+    allowed = allowance(job, 150)
+    assert allowed.options == {"epochs": 3} and allowed.expected == pytest.approx(3 * once)
+    assert allowance(job, 10**6).options == {"epochs": 9}  # no more than was asked for
+    with pytest.raises(OptionError, match="within 47 image gradients, got 48 for 1 of its epochs"):
+        allowance(job, 47)
+    idle = prepare(replace(grid.cells()[0].config, oracle="none"))
+    assert length_of(idle.method) is None and allowance(idle, 1).options == {}
+
+
+@pytest.mark.parametrize("method", ["snu", "snu_deep", "finetune", "gradient_ascent"])
+def test_a_stand_in_spends_what_the_real_network_does(place, grid, method):
+    config = replace(grid.cells()[0].config, oracle="none", method=method)
+    job = prepare(config)
+    with counting() as count:
+        pipeline.unlearn(
+            job.new(), job.split.forget, job.split.retain, method=method, guard=1, epochs=2
+        )
+    assert spent(job, {"epochs": 2}) == pytest.approx(sum(count), rel=0.02)
+
+
+# Cells.
+
+
+def test_every_cell_keeps_what_the_tables_need(place):
+    for record in benchmark.read_results(place / "results" / "tiny"):
+        assert record["models"].keys() == {"original", "unlearned", "retrained"}
+        assert len(record["apart"]) == record["counts"]["forget"] == 24
+        js = record["models"]["unlearned"]["js_distance"]
+        assert sum(record["apart"]) / 24 == pytest.approx(js["value"], abs=1e-3)
+        assert record["reference"]["retrain"]["image_gradients"] == 4 * 48
+        assert record["reference"]["train"]["image_gradients"] == 4 * 72
+        assert record["environment"]["torch"] and len(record["key"]) == 64
+        if record["cell"]["method"] == "finetune":
+            assert record["options"]["epochs"] == 3 and record["retain_share"] == 1.0
+            assert record["image_gradients"] == record["budget"]["expected"] == 144
+        if record["cell"]["method"] == "noop":
+            assert record["budget"] is None and record["retain_share"] == 0.0
+
+
+def test_models_are_trained_once_and_shared_by_all_methods(place):
+    made = sorted(path.name.partition("-")[0] for path in (place / "work/tiny/models").iterdir())
+    assert made == ["original", "original", "retrained", "retrained"]
+    assert not [*(place / "work" / "tiny" / "runs").iterdir()]  # nothing is left of the runs
+
+
+def test_what_is_there_is_not_measured_again(place, grid, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr("unsee.benchmark._cell.run", never)
+    done = running.bench(grid, place / "results" / "tiny", place / "work" / "tiny", jobs=1)
+    assert (done.there, done.measured) == (6, 0)
+
+
+def test_a_stopped_grid_goes_on_with_what_is_missing(place, grid, tmp_path):
+    for path in (place / "results" / "tiny").glob("*.json"):
+        if "finetune-seed1" not in path.name:
+            (tmp_path / "results").mkdir(exist_ok=True)
+            (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
+    done = again(grid, place, tmp_path)
+    assert (done.there, done.measured, done.left) == (5, 1, 0)
+    name = "patterns-class=c-finetune-seed1.json"
+    old, new = (
+        json.loads((folder / name).read_text())
+        for folder in (place / "results" / "tiny", tmp_path / "results")
+    )
+    assert old["models"] == new["models"] and old["apart"] == new["apart"]
+
+
+def test_a_failure_is_written_down_and_the_others_go_on(place, grid, tmp_path, monkeypatch):
+    hurt = replace(
+        grid,
+        methods=("noop", "snu"),
+        seeds=(0,),
+        options={"snu": {"lr": 1e38, "epochs": 4}},
+        budget=None,
+    )
+    done = again(hurt, place, tmp_path)
+    assert done.measured == 2 and len(done.failed) == 1
+    assert "snu-seed0: DivergenceError: Expected finite" in done.failed[0]
+    assert again(hurt, place, tmp_path).measured == 0  # it would fail again
+    assert again(hurt, place, tmp_path, again=True).measured == 1
+    text = benchmark.as_text(benchmark.read_results(tmp_path / "results"))
+    assert "snu failed in 1 of 1: DivergenceError" in text.replace("\n  ", " ")
+
+
+def test_a_rule_that_cannot_be_fails_its_own_cells_alone(place, grid, tmp_path):
+    odd = replace(grid, rules=("class=c", "class=z"), methods=("noop",), seeds=(0,))
+    done = again(odd, place, tmp_path)
+    assert done.measured == 2
+    assert len(done.failed) == 1 and "class=z-noop-seed0: SplitError" in done.failed[0]
+
+
+def test_only_what_is_asked_for_is_measured(place, grid, tmp_path):
+    done = again(grid, place, tmp_path, only=["noop-seed0"])
+    assert (done.measured, done.left) == (1, 5)
+    with pytest.raises(OptionError, match="parts of names such as"):
+        again(grid, place, tmp_path, only=["scurb"])
+
+
+def test_options_are_tuned_on_one_rule_and_used_on_all(place, grid, tmp_path):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=2, tune_on="class=a")
+    assert again(tuned, place, tmp_path).failed == ()
+    (kept,) = (tmp_path / "results").glob("tuned-*.json")
+    record = json.loads(kept.read_text())
+    assert record["on"] == "class=a" and len(record["trials"]) == 2
+    assert record["options"].keys() == {"lr"}  # how long is the budget's
+    cell = benchmark.read_record(tmp_path / "results" / "patterns-class=c-snu-seed0.json")
+    assert cell["options"]["lr"] == record["options"]["lr"]
+    assert (
+        f"--set lr={record['options']['lr']}" in cell["recipe"] and "--tune" not in cell["recipe"]
+    )
+    assert cell["counts"]["validation"] == 0  # nothing is held back where nothing is tuned
+    idle = replace(grid, tune=2, tune_on="class=a").cells()[0]
+    assert idle.method == "noop" and idle.tune == 0  # there is nothing to tune
+
+
+def test_the_key_covers_settings_files_and_code(tmp_path, grid, place):
+    cell = grid.cells()[2]
+    keys = {key_of(cell), key_of(replace(cell, budget=1))}
+    keys |= {key_of(replace(cell, config=replace(cell.config, seed=7)))}
+    keys |= {key_of(grid.cells()[4])}
+    file = tmp_path / "own.py"
+    for factor in ("0.5", "0.25"):
+        file.write_text(OWN.replace("FACTOR", factor))
+        keys.add(key_of(replace(cell, config=replace(cell.config, method=f"{file}:shrink"))))
+    assert len(keys) == 6
+    moved = replace(cell, config=replace(cell.config, data="npz:/elsewhere/patterns.npz"))
+    assert key_of(moved) == key_of(cell)
+
+
+def test_the_digest_of_the_code_is_of_the_method_and_of_what_it_isbuilt_from():
+    digests = {digest_of_sources(name) for name in ("snu", "snu_deep", "finetune")}
+    assert len(digests) == 3
+    assert {"_silence.py", "_discriminant.py"} <= built_from("_snu_deep.py")
+    assert code('def f():\n    """Say."""\n    return 1  # why\n') == code(
+        "def f():\n    ''\n    return 1"
+    )
+    assert code("x = 1") != code("x = 2")
+
+
+# A method of one's own.
+
+
+def test_a_method_of_one_s_own_is_a_row_like_any_other(place, grid, tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(running, "check_method", checked.append)
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace("FACTOR", "0.5"))
+    name = f"{file}:shrink"
+    own = replace(grid, methods=(name,), seeds=(0,), options={name: {"strength": 0.25}})
+    assert again(own, place, tmp_path).failed == ()
+    record = benchmark.read_record(tmp_path / "results" / "patterns-class=c-shrink-seed0.json")
+    assert checked == [name] and record["shown"] == "forget"
+    assert f"--method {name} --set strength=0.25" in record["recipe"]
+    assert again(own, place, tmp_path).measured == 0
+    file.write_text(OWN.replace("FACTOR", "0.75"))
+    assert again(own, place, tmp_path).measured == 1
+
+
+def test_one_that_breaks_a_promise_is_refused_before_anything_is_trained(grid, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace("FACTOR", "1.0"))
+    own = replace(grid, methods=(f"{file}:shrink",))
+    with pytest.raises(PromiseError, match="'shrink' changes weights .*no weight has changed"):
+        running.bench(own, tmp_path / "results", tmp_path / "work", jobs=1)
+    assert not (tmp_path / "work").exists() and not (tmp_path / "results").exists()
+
+
+# What a reader can do with it.
+
+
+def test_a_recipe_is_the_line_that_gives_the_same_numbers(place, tmp_path, monkeypatch):
+    record = benchmark.read_record(
+        place / "results" / "tiny" / "patterns-class=c-finetune-seed1.json"
+    )
+    unsee, *words = shlex.split(record["recipe"])
+    assert unsee == "unsee" and "--model" not in words
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert call(*words, "--quiet") == 0
+    found = json.loads((tmp_path / words[-1] / "audit.json").read_text())
+    for model, figures in record["models"].items():
+        for name, kept in figures.items():
+            now = found["models"][model][name]
+            assert (now and now["value"]) == (kept and pytest.approx(kept["value"], abs=1e-6)), name
+    assert found["image_gradients"]["unlearn"] == record["image_gradients"]
+
+
+def test_a_recipe_holds_every_flag_that_differs():
+    config = Config(
+        data="npz:a b.npz",
+        forget="class=3",
+        options={"lr": 0.5, "deep": True},
+        mean=(0.5, 0.25),
+        earlier=("class=1", "class=2"),
+        include_twins=True,
+        train_epochs=3,
+    )
+    line = benchmark.recipe(config, "runs/x")
+    assert line == (
+        "unsee run --data 'npz:a b.npz' --mean 0.5,0.25 --forget class=3 --include-twins "
+        "--method snu_deep --set lr=0.5 --set deep=true --earlier class=1 --earlier class=2 "
+        "--train-epochs 3 --out runs/x"
+    )
+
+
+def test_a_cell_that_comes_out_the_same_is_inside(place, capsys):
+    names = [str(place / "tiny.toml"), "--work", str(place / "work")]
+    assert call("bench", "check", *names, "--seed", "4", "--quiet") == 0
+    told = capsys.readouterr().out.splitlines()
+    cells = sorted(cell.name for cell in running.read_grid(place / "tiny.toml").cells())
+    assert told[0] == f"drawn with --seed 4: {random.Random(4).choice(cells)}"
+    assert told[1].startswith("tolerance 0.02") and told[-1] == "inside"
+    assert "outside" not in "".join(told[:-1])
+
+
+def test_a_figure_that_is_another_ends_with_three(place, tmp_path, capsys):
+    source = place / "results" / "tiny" / "patterns-class=c-noop-seed0.json"
+    record = json.loads(source.read_text())
+    record["models"]["unlearned"]["retain_accuracy"]["value"] -= 0.1
+    (tmp_path / source.name).write_text(json.dumps(record))
+    names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(tmp_path)]
+    assert call("bench", "check", *names, "--quiet") == 3
+    told = capsys.readouterr()
+    (line,) = [x for x in told.out.splitlines() if x.endswith("outside")]
+    assert line.startswith("unlearned/retain_accuracy") and "outside the tolerance" in told.err
+    assert running.Compared("x", 0.5, 0.6, 0.2).inside
+    assert not running.Compared("x", None, 0.6, 0.2).inside
+    with pytest.raises(RunError, match="got none: unsee bench run"):
+        running.drawn(running.read_grid(place / "tiny.toml"), tmp_path / "empty", 0)
+
+
+def test_the_command_line_measures_and_says_what_failed(place, tmp_path, capsys):
+    asked = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", f"{tmp_path}/r"]
+    assert call("bench", "run", *asked, "--only", "noop-seed0", "--jobs", "1") == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[0] == "cells: 1 measured, 0 there before, 0 failed; 5 not there"
+    assert "cells: done in" in told.err and "unlearn: done" not in told.err
+    assert call("bench", "run", str(tmp_path / "none.toml")) == 2
+
+
+def test_references_are_those_of_a_fleet(place, grid):
+    """A shared reference is the model that ``unsee oracles`` trains from the same seed."""
+    (first,) = {
+        path
+        for path in (place / "work" / "tiny" / "models").glob("retrained-*")
+        if (path / "oracle-0001.safetensors").exists()
+    }
+    fleet = place / "fleet"
+    config = replace(grid.cells()[0].config, oracle="none")
+    fleets.oracles(config, fleet, models=1, first_seed=1, jobs=1)
+    name = "oracle-0001.safetensors"
+    assert (fleet / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_a_name_is_fit_for_a_file():
+    cell = Cell("data", Config(forget="path=a/b*|c", method="x y.py:mine", seed=3))
+    assert cell.name == "data-path=a_b__c-mine-seed3" and find("snu").name == "snu"

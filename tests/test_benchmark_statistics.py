@@ -1,0 +1,242 @@
+"""Tables and pictures from results that were written by hand: no model is needed."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import t as student, ttest_rel
+
+from unsee import benchmark
+from unsee.benchmark._labels import placed, width_of
+from unsee.benchmark._results import KEPT, write_record
+from unsee.benchmark._statistics import holm, mean, paired_p, ranked
+from unsee.cli import call
+from unsee.errors import OptionError, RunError
+
+
+def measured(value, half=0.05):
+    return {"value": value, "low": value - half, "high": value + half, "n": 100}
+
+
+def record(method, seed, js=0.3, *, failed=None, shown="buffer", seconds=2.0, rule="class=3"):
+    name = f"digits-{rule}-{method}-seed{seed}"
+    cell = {"name": name, "data": "digits", "forget": rule, "method": method, "seed": seed}
+    base = {"format": 1, "cell": cell, "key": "k", "failed": failed, "shown": shown}
+    base |= {"recipe": f"unsee run --method {method} --seed {seed} --out runs/x"}
+    if failed:
+        return base
+    rng = np.random.default_rng(seed)
+    figures = dict.fromkeys(KEPT, measured(0.5)) | {"js_distance": measured(js)}
+    others = dict.fromkeys(KEPT, measured(0.4)) | {"js_distance": None}
+    return base | {
+        "models": {"unlearned": figures, "retrained": others, "original": others},
+        "apart": [round(float(x), 4) for x in js + 0.02 * rng.standard_normal(60)],
+        "seconds": seconds,
+        "image_gradients": 1000.0,
+        "retain_share": 0.1,
+        "reference": {"retrain": {"seconds": 9.0, "image_gradients": 5000.0}},
+        "environment": {
+            "device": "2 x CPU",
+            "threads": "1",
+            "precision": "float32",
+            "torch": "2.1",
+            "python": "3.11",
+            "unsee": "0.1",
+        },
+        "budget": {"budget": 100000, "expected": 1.0, "options": {"epochs": 1}},
+        "tuned": {"on": "class=0", "trials": [{}, {}], "options": {"lr": 0.1}},
+        "tried": 0,
+    }
+
+
+def some():
+    """Two near methods and a far one, a control, and one that fails on one seed."""
+    found = []
+    for seed, off in enumerate((0.0, 0.012, -0.01)):
+        found += [record("near", seed, 0.2 + off, seconds=3.0), record("far", seed, 0.5 - off)]
+        found += [record("close", seed, 0.201 + off + 0.02 * (-1) ** seed, shown="all")]
+        found += [record("noop", seed, 0.6, shown="forget", seconds=0.0)]
+        found += [record("weak", seed, 0.1, failed="DivergenceError: no" if seed == 1 else None)]
+        found += [record("never", seed, failed="SplitError: whole | classes")]
+    return found
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "tried"
+    for each in some():
+        write_record(folder, each["cell"]["name"], each)
+    return folder
+
+
+def row(method, records=None):
+    (rows,) = benchmark.tables(records or some()).values()
+    return next(each for each in rows if each.method == method)
+
+
+def test_a_mean_has_student_s_interval_over_seeds():
+    values = [0.2, 0.25, 0.22, 0.31]
+    found = mean(values)
+    low, high = student.interval(0.95, 3, np.mean(values), np.std(values, ddof=1) / 2)
+    assert (found.value - found.half, found.value + found.half) == pytest.approx((low, high))
+    assert mean([0.2], 0.05).half == 0.05  # of one seed: that over its images
+
+
+def test_p_over_seeds_is_that_of_a_paired_t_test():
+    rng = np.random.default_rng(0)
+    first = [rng.random(50) for _ in range(5)]
+    second = [x + 0.02 * rng.standard_normal() + 0.01 for x in first]
+    expected = ttest_rel([x.mean() for x in second], [x.mean() for x in first]).pvalue
+    assert paired_p(first, second) == pytest.approx(expected)
+    assert paired_p(first, first) == 1.0 == paired_p([], [])
+    assert paired_p(first, [x + 0.1 for x in first]) == 0.0
+
+
+def test_p_of_one_seed_is_near_that_of_a_t_test_over_its_images():
+    rng = np.random.default_rng(1)
+    first = rng.random(200)
+    noise = 0.1 * rng.standard_normal(200)
+    second = first + noise - noise.mean() + 0.013
+    expected = ttest_rel(second, first).pvalue
+    assert 0.01 < expected < 0.2
+    assert paired_p([first], [second]) == pytest.approx(expected, abs=0.02)
+
+
+def test_holm_adjusts_as_in_its_paper():
+    # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.2), "holm") of R
+    assert holm([0.01, 0.02, 0.03, 0.04, 0.2]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.2])
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_the_nearest_is_the_best_and_what_cannot_be_told_from_it_is_tied():
+    places = {method: row(method).place for method in ("near", "close", "far", "noop", "weak")}
+    assert places == {"near": "best", "close": "tied", "far": "", "noop": "", "weak": ""}
+    assert row("far").p < 0.05 < row("close").p
+    assert ranked({}) == {}
+
+
+def test_a_method_that_lost_a_seed_is_shown_and_not_ranked():
+    weak = row("weak")
+    assert weak.figures["js_distance"].value < row("near").figures["js_distance"].value
+    assert (weak.n, weak.seeds, weak.place) == (2, 3, "")
+
+
+def test_controls_and_references_are_rows_of_their_own():
+    (rows,) = benchmark.tables(some()).values()
+    kinds = [(each.method, each.kind) for each in rows]
+    assert kinds[:3] == [
+        *(("original", "reference"), ("retrained", "reference"), ("noop", "control"))
+    ]
+    assert [m for m, _ in kinds[3:]] == ["weak", "near", "close", "far", "never"]
+    assert row("retrained").figures["seconds"].value == 9.0
+    assert row("near").figures["membership_gap"].value == pytest.approx(0.1)
+
+
+def test_the_markdown_says_means_failures_and_marks():
+    text = benchmark.as_markdown(some())
+    lines = text.splitlines()
+    (near,) = [line for line in lines if line.startswith("| `near`")]
+    assert near.split(" | ")[1:4] == ["**best**", "3", "0.201 ±0.027"]
+    assert "| 2 of 3 |" in next(line for line in lines if line.startswith("| `weak`"))
+    assert r"* `never` failed in 3 of 3: SplitError: whole \| classes" in lines
+    assert len({line.replace(r"\|", "").count("|") for line in lines if line[:2] == "| "}) == 1
+
+
+def test_the_csv_has_every_row_and_can_be_read_back():
+    rows = [*csv.DictReader(io.StringIO(benchmark.as_csv(some())))]
+    found = {each["method"]: each for each in rows}
+    assert found["near"]["place"] == "best" and found["never"]["failed"] == "3"
+    assert float(found["near"]["js_distance"]) == pytest.approx(0.2006, abs=1e-3)
+    assert found["far"]["js_distance_n"] == "3" and found["never"]["js_distance"] == ""
+
+
+def test_lines_for_a_terminal_are_short():
+    long = some() + [record("a_method_with_a_long_name", n, 0.3, seconds=12345.0) for n in range(3)]
+    lines = benchmark.as_text(long).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("near" in line and "best" in line for line in lines)
+    assert any(line.startswith("never failed in 3 of 3") for line in lines)
+
+
+def test_the_picture_shows_methods_seeds_intervals_and_failures():
+    (picture,) = benchmark.pareto(some()).values()
+    text = picture.file()
+    assert 'viewBox="0 0 700 ' in text and "weak (1 of 3 failed)" in text
+    assert "failed, not drawn: never (3 of 3)" in text
+    for title in ("seconds", "image gradients"):
+        assert title in text
+    assert text.count("<title>near: JS") == 2  # one a panel
+    colours = {c for c in ("#D55E00", "#0072B2", "#999999") if c.lower() in text.lower()}
+    assert len(colours) == 3
+    assert picture.rows and picture.head[0] == "method"
+    assert benchmark.pareto(some()) == benchmark.pareto(some())  # to the last byte
+
+
+def test_without_a_retrained_model_there_is_no_picture():
+    bare = record("near", 0)
+    bare["models"]["unlearned"]["js_distance"] = None
+    assert benchmark.pareto([bare]) == {}
+
+
+def test_labels_lie_over_no_other_label_or_mark_as_long_as_there_is_room():
+    rng = np.random.default_rng(0)
+    marks = [(float(x), float(y), f"method_{n}") for n, (x, y) in enumerate(rng.random((25, 2)))]
+    marks = [(60 + 580 * x, 20 + 260 * y, text) for x, y, text in marks]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in marks]
+    boxes = placed(marks, taken, (0, 0, 700, 300), 10)
+    full = boxes + taken
+    for n, a in enumerate(boxes):
+        for b in full[n + 1 :]:
+            assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+    assert all(b[0] >= 0 and b[2] <= 700 and b[1] >= 0 and b[3] <= 300 for b in boxes)
+    assert boxes[0][2] - boxes[0][0] == pytest.approx(width_of("method_0", 10))
+
+
+def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, results, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench tried -->\nstale\n<!-- end of bench tried -->\nafter\n")
+    for _ in range(2):  # twice is the same as once
+        assert call("bench", "table", str(results), "--page", str(page)) == 0
+        text = page.read_text()
+        assert text.startswith("before\n<!-- bench tried -->\n") and text.endswith("-->\nafter\n")
+        assert "stale" not in text and text.count("**best**: the smallest") == 1
+    for told in (
+        "18 cells, of which 4 failed; seeds 0, 1, 2",
+        "Machine: 2 x CPU, 1 threads a cell, float32",
+        "at most 100,000 image gradients",
+        "Tuned on class=0 with seed 0: 2 settings",
+        "](../benchmarks/results/tried/pareto-digits-class-3.svg)",
+        "unsee run --method",
+    ):
+        assert told in text, told
+    page.write_text("no markers")
+    with pytest.raises(OptionError, match="Expected one <!-- bench tried -->"):
+        benchmark.into_page(page, "tried", "x")
+
+
+def test_the_command_line_prints_tables_pictures_and_recipes(results, tmp_path, capsys):
+    assert call("bench", "table", str(results)) == 0
+    assert "near" in capsys.readouterr().out
+    assert call("bench", "table", str(results), "--format", "csv", "--out", f"{tmp_path}/a") == 0
+    assert (tmp_path / "a").read_text().startswith("data,forget,method")
+    assert call("bench", "plot", str(results)) == 0
+    (drawn,) = results.glob("*.svg")
+    assert drawn.name == "pareto-digits-class-3.svg"
+    capsys.readouterr()
+    assert call("bench", "recipe", str(results), "digits-class=3-near-seed1") == 0
+    assert capsys.readouterr().out == "unsee run --method near --seed 1 --out runs/x\n"
+    assert call("bench", "recipe", str(results), "other") == 2
+    assert call("bench", "table", str(results), "--page", "x", "--format", "csv") == 2
+    assert call("bench", "table", str(results), "--format", "xml") == 2
+
+
+def test_what_is_no_result_is_refused(tmp_path):
+    with pytest.raises(RunError, match="got none: unsee bench run"):
+        benchmark.read_results(tmp_path)
+    for text in ("{", "[]", json.dumps({"format": 9, "cell": {}}), json.dumps({"format": 1})):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(RunError, match=r"Expected a result of unsee bench in .*x\.json"):
+            benchmark.read_record(tmp_path / "x.json")
+    assert benchmark.read_record(tmp_path / "none.json") is None
