@@ -18,9 +18,9 @@ def l1_sparse(
     retain: Data,
     *,
     rng: torch.Generator,
-    epochs: int = 2,
+    epochs: int = 4,
     lr: float = 5e-2,
-    strength: float = 0.015,
+    strength: float = 0.03,
     batch: int = 64,
 ) -> nn.Module:
     """Keep training on the images to keep, while weights shrink towards none at all.
