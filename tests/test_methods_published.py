@@ -22,11 +22,12 @@ from unsee.methods import (
     _neggrad_plus,
     _random_labels,
     _scrub,
-    _ssd,
 )
 from unsee.methods._divergence import divergence
+from unsee.methods._importance import dampen
 from unsee.methods._mixed import mixed, mixed_steps
-from unsee.methods._salun import salient
+from unsee.methods._rewind import nearest
+from unsee.methods._saliency import salient
 from unsee.methods._unsir import maximising
 from unsee.models import normalise
 from unsee.training import counting, predict
@@ -236,7 +237,7 @@ def test_three_weights_are_dampened_as_on_paper(kind, select):
 def test_dampening_never_makes_a_weight_larger():
     weight = nn.Parameter(torch.tensor([2.0, 2.0, 2.0, 2.0]))
     forget, all_ = torch.tensor([40.0, 3.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
-    _ssd.dampen([weight], [forget], [all_], 2.0, 10.0)
+    dampen([weight], [forget], [all_], 2.0, 10.0)
     assert weight.tolist() == [0.5, 2.0, 2.0, 2.0]  # 10/40; 10/3 is no dampening; 1 < 2; 0/0
 
 
@@ -291,7 +292,6 @@ def test_scrub_keeps_by_labels_and_by_the_original_s_answers(losses, trained, pa
 def test_rewinding_ends_where_forgotten_images_are_as_wrong_as_unseen_ones(monkeypatch, trained):
     split = choose(pattern_data(), torch.arange(18), validate="single images")
     seen = []
-    nearest = _scrub.nearest
 
     def noted(passed, goal):
         seen.append((passed, goal))
@@ -325,7 +325,7 @@ def test_rewinding_ends_where_forgotten_images_are_as_wrong_as_unseen_ones(monke
 
 def test_rewinding_takes_the_nearest_checkpoint():
     passed = [(0.9, {"a": 0}), (0.35, {"a": 1}), (0.1, {"a": 2})]
-    assert [_scrub.nearest(passed, goal)["a"] for goal in (0.0, 0.3, 0.62, 0.7)] == [2, 1, 1, 0]
+    assert [nearest(passed, goal)["a"] for goal in (0.0, 0.3, 0.62, 0.7)] == [2, 1, 1, 0]
 
 
 def test_rewinding_needs_unseen_images_of_the_forgotten_kind(trained, patterns):

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import batches, steps_per_epoch
-from unsee.errors import OptionError
 from unsee.methods._divergence import divergence
 from unsee.methods._method import method
-from unsee.nouns import Data, Seen
+from unsee.methods._rewind import Checkpoint, kin_of, nearest, wrong
+from unsee.nouns import Data
 from unsee.training import answers, descend, predict
 
 
@@ -37,8 +37,8 @@ def scrub(
     ends with the epoch whose error on images to forget is nearest to that of the last one on
     validation images of their kind.
     """
-    kin = _kin(unseen, forget) if rewind else None
-    teacher, passed = copy.deepcopy(model).eval().requires_grad_(False), list[_Checkpoint]()
+    kin = kin_of(unseen, forget) if rewind else None
+    teacher, passed = copy.deepcopy(model).eval().requires_grad_(False), list[Checkpoint]()
 
     def away(x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -63,31 +63,3 @@ def scrub(
     if kin is not None:
         model.load_state_dict(nearest(passed, wrong(predict(model, kin), forget.labels)))
     return model
-
-
-_Checkpoint = tuple[float, dict[str, Tensor]]  # error on the images to forget, weights
-
-
-def nearest(passed: list[_Checkpoint], goal: float) -> dict[str, Tensor]:
-    """Return the weights whose error is nearest to ``goal``."""
-    return min(passed, key=lambda each: abs(each[0] - goal))[1]
-
-
-def wrong(seen: Seen, like: Tensor) -> float:
-    """Return the error in 0..1, each class weighing as much as it does in the labels ``like``."""
-    size = seen.logits.shape[1]
-    shares, own = (torch.bincount(y.cpu(), minlength=size).double() for y in (like, seen.labels))
-    weight = (shares / own.clamp_min(1))[seen.labels]
-    return float(((seen.logits.argmax(1) != seen.labels) * weight).sum() / weight.sum())
-
-
-def _kin(unseen: Data | None, forget: Data) -> Data:
-    """Return unseen images of the classes of ``forget``.  Raises OptionError if there are none."""
-    if unseen is not None:
-        kin = torch.isin(unseen.labels, forget.labels).cpu().numpy()
-        if kin.any():
-            return unseen[kin]
-    raise OptionError(
-        "Expected validation images of the forgotten kind for scrub's rewind, got none: name some "
-        "with --validation ids=FILE, or leave rewind out"
-    )
