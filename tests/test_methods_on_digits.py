@@ -14,12 +14,12 @@ WHOLE = [  # by how much accuracy on the other classes may fall
     ("neggrad_plus", {}, 0.08),
     ("random_labels", {}, 0.06),
     ("salun", {}, 0.06),
-    ("ssd", {}, 0.06),
-    ("ssd", {"select": "adaptive"}, 0.06),
-    ("ssd", {"select": "adaptive", "importance_of": "outputs"}, 0.06),
+    ("ssd", {}, 0.15),
+    ("ssd", {"select": "adaptive"}, 0.15),
+    ("ssd", {"select": "adaptive", "importance_of": "outputs"}, 0.15),
     ("scrub", {}, 0.06),
     ("bad_teacher", {}, 0.06),
-    ("unsir", {}, 0.12),
+    ("unsir", {}, 0.15),
 ]
 
 

@@ -25,7 +25,7 @@ def wrong(seen: Seen, like: Tensor) -> float:
 def kin_of(unseen: Data | None, forget: Data) -> Data:
     """Return unseen images of the classes of ``forget``.  Raises OptionError if there are none."""
     if unseen is not None:
-        kin = torch.isin(unseen.labels, forget.labels).cpu().numpy()
+        kin = torch.isin(unseen.labels.cpu(), forget.labels.cpu()).numpy()
         if kin.any():
             return unseen[kin]
     raise OptionError(
