@@ -93,9 +93,10 @@ def test_the_sum_of_all_weights_counts_less_with_every_step(losses, trained, pat
     apply("l1_sparse", trained, patterns, strength=0.0, **options)
     plain = losses[:]
     losses.clear()
-    apply("l1_sparse", trained, patterns, strength=0.02, **options)
+    apply("l1_sparse", trained, patterns, strength=0.4, **options)
     norm = sum(np.abs(weight.detach().numpy()).sum() for weight in trained.parameters())
-    gamma = 0.02 / (0.05 * 4)
+    mean = norm / sum(weight.numel() for weight in trained.parameters())
+    gamma = 0.4 * mean / (0.05 * 4)
     more = np.subtract(losses, plain)
     assert more == pytest.approx(gamma * norm * np.array([1, 0.75, 0.5, 0.25]), rel=1e-4)
 
@@ -106,7 +107,7 @@ def test_weights_shrink_as_far_in_few_steps_as_in_many(trained, patterns):
         after = apply("l1_sparse", trained, patterns, **options)
         return sum(float(weight.detach().abs().sum()) for weight in after.parameters())
 
-    few, many = (1 - size(0.03, epochs) / size(0.0, epochs) for epochs in (3, 12))
+    few, many = (1 - size(0.4, epochs) / size(0.0, epochs) for epochs in (3, 12))
     assert 0.15 < few < many < 2 * few  # a fixed weight would shrink them four times as far
 
 

@@ -20,16 +20,19 @@ def l1_sparse(
     rng: torch.Generator,
     epochs: int = 4,
     lr: float = 5e-2,
-    strength: float = 0.03,
+    strength: float = 0.5,
     batch: int = 64,
 ) -> nn.Module:
     """Keep training on the images to keep, while weights shrink towards none at all.
 
-    The sum of all |weights| counts ``strength`` / (``lr`` * steps), so that it shrinks them as far
-    in few steps as in many, and less and less: the last steps mend.
+    The sum of all |weights| counts gamma = ``strength`` * mean |weight| / (``lr`` * steps): in any
+    network, and in few steps as in many, it shrinks them by the same share.  It falls to 0: the
+    last steps mend.
     """
     steps = epochs * steps_per_epoch(len(retain), batch)
-    gamma = strength / (lr * steps) if lr else 0.0
+    size = sum(float(weight.detach().abs().sum()) for weight in weights_of(model))
+    mean = size / max(1, sum(weight.numel() for weight in weights_of(model)))
+    gamma = strength * mean / (lr * steps) if lr else 0.0
 
     def losses() -> Iterator[Tensor]:
         stream = batches(retain, epochs=epochs, size=batch, rng=rng)
