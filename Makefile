@@ -6,12 +6,16 @@
 # make buffers    what is left where less and less of what stays is shown: half an hour
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
+# make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
+# make bench-memory  data larger than memory: a few minutes
+# make bench-growth  what grows with what: half an hour on two idle cores
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation \
+	bench-speed bench-memory bench-growth
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -43,6 +47,9 @@ sequences: $(STAMP)
 
 ablation: $(STAMP)
 	$(BIN)/python verify/ablation.py
+
+bench-speed bench-memory bench-growth: $(STAMP)
+	$(BIN)/python verify/$(@:bench-%=%).py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -14,6 +14,7 @@ from unsee.data._choose import Validate as Validate, choose as choose, to_forget
 from unsee.data._earlier import but_those_named as but_those_named, without as without
 from unsee.data._join import aligned as aligned, joined as joined
 from unsee.data._open import SOURCES as SOURCES, load as load
+from unsee.data._sample import with_fewer as with_fewer
 from unsee.data._spoiled import (
     SPOILED as SPOILED,
     TRIGGER as TRIGGER,

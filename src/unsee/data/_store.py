@@ -78,8 +78,8 @@ class Mapped:
 
     def __getitem__(self, rows: Any) -> Tensor:
         found = self.array[places(rows, len(self)).numpy()]  # a copy of these rows
-        kind = np.uint8 if self.dtype == torch.uint8 else np.float32
-        images = torch.from_numpy(np.ascontiguousarray(found, dtype=kind))
+        images = torch.empty(found.shape, dtype=self.dtype)
+        images.numpy()[...] = found
         return resized(images, self.size).to(self.device)
 
     def to(self, device: torch.device) -> "Mapped":
