@@ -64,8 +64,8 @@ def bare_training(model, images, labels, epochs, bf16):  # type: ignore[no-untyp
     sgd = torch.optim.SGD(
         model.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    batches = [*zip(images.split(BATCH), labels.split(BATCH), strict=True)] * epochs
-    for x, y in batches:
+    pairs = [*zip(images.split(BATCH), labels.split(BATCH), strict=True)] * epochs
+    for x, y in pairs:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = cross_entropy(model(x), y)
         sgd.zero_grad()
