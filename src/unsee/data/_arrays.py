@@ -49,24 +49,21 @@ class Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def all(self) -> Array:
-        """Read the whole array.  Raises one of DAMAGED."""
-        if self.member is None:
-            whole: Array = np.load(self.place, allow_pickle=False)
-            return whole
-        with zipfile.ZipFile(self.place) as archive, archive.open(self.member) as file:
-            whole = np.lib.format.read_array(file, allow_pickle=False)
-            file.read(1)  # to the end, where its checksum is looked at
+        """Read the whole array.  Raises DataError."""
+        with _intact(self.place), self._opened() as file:
+            whole: Array = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # to the end, where a zip file's checksum is looked at
         return whole
 
     def rows(self) -> Iterator[Array]:
-        """Read the array ``[n, ...]`` a few rows at a time.  Raises one of DAMAGED."""
+        """Read the array ``[n, ...]`` a few rows at a time.  Raises DataError."""
         each = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
         step = max(1, STEP // each)
         if self.fortran:  # its rows do not lie together
             whole = self.all()
             yield from (whole[start : start + step] for start in range(0, len(whole), step))
             return
-        with self._opened() as file:
+        with _intact(self.place), self._opened() as file:
             file.read(self.header)
             for start in range(0, self.shape[0], step):
                 n = min(step, self.shape[0] - start)
@@ -76,9 +73,12 @@ class Stored:
     def mapped(self) -> Array | None:
         """Return a map of the array; None where it is small, packed, or not as a map would be.
 
-        Raises one of DAMAGED, such as for another checksum than the zip file names.
+        Raises:
+            DataError: if it is damaged, such as for another checksum than the zip file names.
+
         """
-        start = self._start()
+        with _intact(self.place):
+            start = self._start()
         if start is None or self.fortran or self.length < MAPPED:
             return None
         if start + self.length > self.place.stat().st_size:
@@ -117,7 +117,7 @@ def stored(place: Path) -> dict[str, Stored]:
         DataError: if it is none, or an array is a pickle.
 
     """
-    try:
+    with _intact(place):
         if place.is_dir():
             paths = sorted(place.glob("*.npy"))
             return {path.stem: _told(path, None) for path in paths}
@@ -128,18 +128,13 @@ def stored(place: Path) -> dict[str, Stored]:
             for member in members
             if member.filename.endswith(".npy")
         }
-    except DAMAGED as error:
-        raise damaged(place, error) from error
 
 
 def arrays_of(place: Path) -> dict[str, Array]:
     """Return all arrays of the file, none of which may be a pickle, if they fit in memory."""
     found = stored(place)
     to_fit(sum(array.space for array in found.values()))
-    try:
-        return {name: array.all() for name, array in found.items()}
-    except DAMAGED as error:
-        raise damaged(place, error) from error
+    return {name: array.all() for name, array in found.items()}
 
 
 def to_fit(size: int) -> None:
@@ -151,9 +146,14 @@ def to_fit(size: int) -> None:
         )
 
 
-def damaged(place: Path, error: Exception) -> DataError:
-    """Return what to raise for a file that is not what it should be."""
-    return DataError(f"Expected an .npz file of plain arrays at {place}, got {error}")
+@contextmanager
+def _intact(place: Path) -> Iterator[None]:
+    """Say of which file it is that something inside cannot be read."""
+    try:
+        yield
+    except DAMAGED as error:
+        kind = "a file" if place.suffix == ".npy" else "an .npz file"
+        raise DataError(f"Expected {kind} of plain arrays at {place}, got {error}") from error
 
 
 def _told(place: Path, member: zipfile.ZipInfo | None) -> Stored:

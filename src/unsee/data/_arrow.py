@@ -18,11 +18,11 @@ ROWS = 256  # of a Parquet file that are in memory at a time while it is laid ou
 def files_of(place: Path, part: str) -> list[Path]:
     """Return the files of one part: ``PART*.parquet`` or ``PART*.arrow``, also in ``data``.
 
-    Or, as ``datasets`` of Hugging Face saves them, ``PART/*.arrow``.
+    Or, as ``datasets`` of Hugging Face saves them, ``PART/data-*.arrow``.
     """
     forms = [
         (f"{part}*.parquet", f"data/{part}*.parquet"),
-        (f"{part}*.arrow", f"data/{part}*.arrow", f"{part}/*.arrow"),
+        (f"{part}*.arrow", f"data/{part}*.arrow", f"{part}/data-*.arrow"),
     ]
     for patterns in forms:
         if found := sorted(path for pattern in patterns for path in place.glob(pattern)):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unsee.data._arrays import DAMAGED, Array, Stored, damaged, stored, to_fit
+from unsee.data._arrays import Array, Stored, stored, to_fit
 from unsee.data._labels import numbered, numbered_ids
 from unsee.data._pixels import resized
 from unsee.data._store import Mapped, Pieces
@@ -41,17 +41,6 @@ def npz(place: Path, *, size: int | None = None, classes: tuple[str, ...] | None
 
     """
     arrays = stored(place)
-    try:
-        return _read(arrays, place, size, classes)
-    except DAMAGED as error:
-        if isinstance(error, DataError):
-            raise
-        raise damaged(place, error) from error
-
-
-def _read(
-    arrays: Mapping[str, Stored], place: Path, size: int | None, classes: tuple[str, ...] | None
-) -> Data:
     pictures = {part: _named(arrays, IMAGES, names) for part, names in PREFIXES.items()}
     maps = {part: None if x is None else x.mapped() for part, x in pictures.items()}
     apart = [x for part, x in pictures.items() if maps[part] is not None]
