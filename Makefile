@@ -9,12 +9,16 @@
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 10 minutes
 # make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
+# make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
+# make bench-memory  data larger than memory: a few minutes
+# make bench-growth  what grows with what: half an hour on two idle cores
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger bench
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
+	bench bench-speed bench-memory bench-growth
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -60,6 +64,9 @@ ablation: $(STAMP)
 
 ledger: $(STAMP)
 	$(BIN)/python verify/ledger_load.py --real
+
+bench-speed bench-memory bench-growth: $(STAMP)
+	$(BIN)/python verify/$(@:bench-%=%).py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix

@@ -13,17 +13,9 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
-    *(
-        "explanation",
-        "methods",
-        "testing",
-        "audits",
-        "folder",
-        "accounting",
-        "verdict",
-        "reporting",
-    ),
+    *("errors", "events", "memory", "parallel", "draws", "nouns", "functional", "data", "models"),
+    *("training", "explanation", "methods", "testing", "audits", "folder", "accounting"),
+    *("verdict", "reporting"),
     *(
         "requirements",
         "references",

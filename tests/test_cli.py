@@ -208,8 +208,18 @@ def test_every_flag_of_run_is_a_field_of_config_with_its_default():
     flags = {p.name: p for p in get_command(app).commands["run"].params}
     plain = {field.name: field for field in fields(Config)}
     assert flags.keys() - NOT_OF_THE_RUN - {"set_", "epochs"} == plain.keys() - {"options"}
-    for name in flags.keys() & plain.keys() - {"forget", "require", "earlier"}:
+    for name in flags.keys() & plain.keys() - {"forget", "require", "earlier", "audits"}:
         assert plain[name].default is not MISSING and flags[name].default == plain[name].default
+
+
+def test_audits_are_named_in_one_flag(monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline, "run", lambda config, folder, **_: seen.append(config))
+    flags = ("--audits", "accuracy, membership", "--audit-retain", "500")
+    call("run", *TINY, *flags, "--out", "x")
+    call("run", *TINY, "--out", "x")
+    assert [c.audits for c in seen] == [("accuracy", "membership"), ()]
+    assert [c.audit_retain for c in seen] == [500, None]
 
 
 def test_values_of_options_stay_text_for_the_method_to_read(tmp_path, monkeypatch):

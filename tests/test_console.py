@@ -72,7 +72,7 @@ def test_without_a_terminal_a_line_comes_every_few_seconds(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize(("quiet", "lines"), [(True, 1), (False, 2)])
+@pytest.mark.parametrize(("quiet", "lines"), [(True, 1), (False, 3)])
 def test_quiet_leaves_warnings(quiet, lines, capsys):
     with console.progress(quiet=quiet), events.stage("train"):
         events.warn("5 twins stay")
@@ -80,6 +80,7 @@ def test_quiet_leaves_warnings(quiet, lines, capsys):
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == lines
     assert "warning: 5 twins stay" in told.err
+    assert quiet or told.err.splitlines()[-1].startswith("peak memory ")
 
 
 def test_nothing_goes_to_stdout_where_stderr_is_closed(monkeypatch, capsys):

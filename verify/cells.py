@@ -15,6 +15,9 @@ from main_job import SHARED
 from unsee.folder import write
 
 Cell = dict[str, Any]
+# Fields of Config that came after cells were measured, as they were before there was a choice: a
+# cell that leaves them so is asked for what it was asked for then.
+LATER = (("audits", ()), ("audit_retain", None))
 PLACES = 6  # after the point: what a file keeps of a number
 
 
@@ -83,8 +86,15 @@ def command(
 
 def made_by(*sources: str, asked: Any = None) -> str:
     """Return a digest of sources and of what a cell asks of them, wherever the data are."""
-    words = json.dumps(asked, sort_keys=True, default=asdict).replace(str(SHARED), "shared")
+    words = json.dumps(asked, sort_keys=True, default=_fields).replace(str(SHARED), "shared")
     return hashlib.sha256("\n".join([*sources, words]).encode()).hexdigest()
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Return the fields of a record, and of those in it, but for what is LATER."""
+    return asdict(
+        record, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) not in LATER}
+    )
 
 
 def rounded(value: Any) -> Any:

@@ -4,8 +4,6 @@ import hashlib
 import hmac
 import json
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unsee import memory
 from unsee.nouns import STAGES, Split
 from unsee.training import counting, has_fast_bf16, warm_up
 
@@ -25,16 +24,26 @@ def measured(make: Callable[[], nn.Module]) -> tuple[nn.Module, Facts]:
     """Return a model and what it cost: seconds, image gradients and the peak memory so far."""
     warm_up()
     start = time.perf_counter()
-    with counting() as spent:
+    with memory.watching(), counting() as spent:
         model = make()
-    seconds = time.perf_counter() - start
-    return model, {"seconds": seconds, "image_gradients": sum(spent), "peak_memory": peak_memory()}
+        seconds = time.perf_counter() - start
+        peaks = peak_memory()
+    return model, {"seconds": seconds, "image_gradients": sum(spent), **peaks}
 
 
-def peak_memory() -> int:
-    """Return the most memory that this process has had, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_memory() -> dict[str, int | None]:
+    """Return the most memory that this process and its children have had, in bytes."""
+    found = memory.peak()
+    return {"peak_memory": found.total, "peak_anonymous": found.anonymous}
+
+
+def highest(*costs: Facts) -> Facts:
+    """Return the larger of each peak among some costs; None where none is known."""
+    known = {
+        name: [cost[name] for cost in costs if cost.get(name) is not None]
+        for name in ("peak_memory", "peak_anonymous")
+    }
+    return {name: max(values, default=None) for name, values in known.items()}
 
 
 def totals(costs: dict[str, Facts]) -> Facts:
@@ -47,19 +56,23 @@ def totals(costs: dict[str, Facts]) -> Facts:
         "seconds": none | seconds,
         "image_gradients": none | spent,
         "images_per_second": none | rates,
-        "peak_memory": max(peak_memory(), *(cost["peak_memory"] for cost in costs.values())),
+        **highest(peak_memory(), *costs.values()),
     }
 
 
 def described(split: Split) -> Facts:
     """Return what the data is, in numbers."""
     parts = ("forget", "retain", "validation", "test")
-    return {
+    counts = {part: len(getattr(split, part)) for part in parts}
+    told = {
         "name": split.forget.name,
         "fingerprint": split.fingerprint,
         "classes": [*split.classes],
-        "counts": {part: len(getattr(split, part)) for part in parts},
     }
+    if split.stays is None:
+        return told | {"counts": counts}
+    sampled = {"retain": counts["retain"]}
+    return told | {"counts": counts | {"retain": split.stays}, "audited": sampled}
 
 
 def forgotten(split: Split) -> Facts:

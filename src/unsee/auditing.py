@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from unsee.accounting import described, environment, forgotten
-from unsee.audits import AUDITS, Audit, observe
-from unsee.data import as_floats
+from unsee.audits import AUDITS, Audit, Need, observe
+from unsee.data import as_floats, with_fewer
 from unsee.draws import generator
 from unsee.explanation import control, look_closely, pictures, plane
 from unsee.models import output_layer
@@ -21,6 +21,8 @@ from unsee.training import device_of
 from unsee.verdict import Policy, load_policy, verdict
 
 MAPPED = 200  # images of each kind whose maps are compared
+EVERYTHING: tuple[Need, ...] = ("maps", "stages")
+IN_THE_PLANE = {"evidence", "few_shot", "probe"}  # audits that the feature map is a picture of
 Samples = dict[str, tuple[Data, NDArray[np.int64]]]  # of forget and retain: the data, the rows
 Arrays = dict[str, NDArray[Any]]
 References = dict[str, list[float | None]]
@@ -34,6 +36,19 @@ class Inquiry:
     seed: int = 0
     audits: Mapping[str, Audit] = field(default_factory=lambda: AUDITS)
 
+    @classmethod
+    def of(
+        cls, split: Split, seed: int, audits: Mapping[str, Audit], most: int | None
+    ) -> "Inquiry":
+        """Ask about a sample of the images that stay: ``most`` of them, or all."""
+        return cls(with_fewer(split, most, generator(seed, "audit/retain")), seed, audits)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the audits that are asked need to see beside answers and features."""
+        found = {need for audit in self.audits.values() for need in audit.needs}
+        return tuple(need for need in EVERYTHING if need in found)
+
     def samples(self) -> Samples:
         """Return the images of each kind that are looked at closely."""
         found: Samples = {}
@@ -44,7 +59,7 @@ class Inquiry:
 
     def look(self, name: str, model: nn.Module) -> View:
         """See all data once, for all audits; and a sample of it closely, for the maps."""
-        return look(name, model, self.split, self.samples(), self.seed)
+        return look(name, model, self.split, self.samples(), self.seed, self.needs)
 
     def answers(
         self, view: View, original: View, retrained: View | None
@@ -79,9 +94,21 @@ class Inquiry:
         return {name: [m.value if m else None] for name, m in numbers.items()}
 
 
-def look(name: str, model: nn.Module, split: Split, samples: Samples, seed: int = 0) -> View:
-    """See all data once, for all audits; and a sample of it closely, for the maps."""
-    view = observe(name, model, split, partial(generator, seed))
+def look(
+    name: str,
+    model: nn.Module,
+    split: Split,
+    samples: Samples,
+    seed: int = 0,
+    needs: Sequence[Need] = EVERYTHING,
+) -> View:
+    """See all data once, for all audits; and a sample of it closely, for the maps.
+
+    What is not among ``needs`` is not computed.
+    """
+    view = observe(name, model, split, partial(generator, seed), inside="stages" in needs)
+    if "maps" not in needs:
+        return view
     return replace(view, maps=look_closely(model, *(data[rows] for data, rows in samples.values())))
 
 
@@ -102,6 +129,7 @@ def audit(
     retrained: nn.Module | Sequence[nn.Module] | None = None,
     seed: int = 0,
     audits: Mapping[str, Audit] = AUDITS,
+    audit_retain: int | None = None,
     policy: Policy | None = None,
     references: Sequence[References] | None = None,
     **facts: Any,
@@ -115,22 +143,27 @@ def audit(
         retrained: trained without the forget set, if there is such a model; or several of them,
             from different seeds: a verdict needs eight for a green light.
         seed: of every draw.
-        audits: which to ask, by name.
+        audits: which to ask, by name; nothing is computed that none of them needs.
+        audit_retain: how many of the images that stay to look at, of each class its share; None:
+            all.  Intervals are those of so many images.
         policy: by which to judge; by default the one that unsee brings.
         references: of the retrained models but the first, where they were measured elsewhere.
         **facts: what else the run should record: fields of :class:`unsee.Run`.
 
     """
     several = [retrained] if isinstance(retrained, nn.Module) else [*(retrained or ())]
-    inquiry = Inquiry(split, seed, audits)
+    inquiry = Inquiry.of(split, seed, audits, audit_retain)
+    split, maps = inquiry.split, "maps" in inquiry.needs
     given = {"original": original, "unlearned": unlearned}
     if several:
         given["retrained"] = several[0]
     views = {name: inquiry.look(name, model) for name, model in given.items()}
     before, again = views["original"], views.get("retrained")
     samples = inquiry.samples()
-    blank = control(original, samples, generator(seed, "control"))
-    arrays = pictures(samples, views, blank) | plane(views, split, partial(generator, seed))
+    blank = control(original, samples, generator(seed, "control")) if maps else None
+    arrays = pictures(samples, views, blank)
+    if IN_THE_PLANE & audits.keys():
+        arrays |= plane(views, split, partial(generator, seed))
     measurements: dict[str, Measurements] = {}
     for view in (*views.values(), *((blank,) if blank else ())):
         measurements[view.name], found = inquiry.answers(view, before, again)
@@ -138,7 +171,7 @@ def audit(
     if references is None and again is not None:
         numbered = enumerate(several[1:], 1)
         references = [inquiry.values(model, n, before, again) for n, model in numbered]
-    notes = (*facts.pop("notes", ()), *_unasked(before, split))
+    notes = (*facts.pop("notes", ()), *_unasked(before, split), *_looked_at(split, audits))
     if before.maps is not None and blank is None:
         notes += ("Grad-CAM has no control of random weights: a module cannot be re-initialised",)
     first = as_floats(split.forget.take(torch.arange(1)).to(device_of(original)))
@@ -156,6 +189,18 @@ def audit(
         **facts,
     )
     return replace(done, verdict=verdict(done, policy or load_policy()))
+
+
+def _looked_at(split: Split, audits: Mapping[str, Audit]) -> list[str]:
+    """Say what the audits did not look at, and which were not asked."""
+    left = [name for name in AUDITS if name not in audits]
+    told = [f"only these audits were asked: {', '.join(audits)}"] if left else []
+    if split.stays is not None:
+        told.append(
+            f"the audits looked at {len(split.retain):,} of the {split.stays:,} images that stay, "
+            "of each class its share, drawn by the seed: intervals are those of so many images"
+        )
+    return told
 
 
 def _unasked(view: View, split: Split) -> list[str]:

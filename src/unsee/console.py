@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from unsee import memory
 from unsee.events import Event, Listener, listening
 
 EVERY = 5.0  # seconds between two plain lines
@@ -17,11 +18,20 @@ Write = Callable[[str], None]
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what is told inside; with ``quiet`` only warnings."""
+    """Show on stderr what is told inside, and the peak memory; with ``quiet`` only warnings."""
     if quiet:
         with listening(Warnings(say)):
             yield
-    elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return
+    with memory.watching():
+        with _shown():
+            yield
+        say(f"peak memory {memory.peak()}")
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with _bars() as listener, listening(listener):
             yield
     else:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from unsee import events
-from unsee.accounting import measured, peak_memory, totals
+from unsee import events, memory
+from unsee.accounting import highest, measured, peak_memory, totals
 from unsee.auditing import References, audit as audit, look as look
 from unsee.draws import generator as generator
 from unsee.erasure import trained, unlearn as unlearn, unlearned
@@ -37,7 +37,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
     """
     with events.noted() as notes:
         job = prepare(config)
-    with opened(folder, _words(job), begun) as place:
+    with opened(folder, _words(job), begun) as place, memory.watching():
         for message in notes:
             events.tell("warning", message=message)
         models, facts = _models(job, place)
@@ -50,13 +50,16 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
                 unlearned=models["unlearned"],
                 retrained=models.get("retrained"),
                 seed=config.seed,
+                audits=job.audits,
+                audit_retain=config.audit_retain,
                 policy=job.policy,
                 references=_references(job, place, jobs),
                 notes=tuple(notes),
                 **facts,
             )
             done = _image_by_image(job, models["unlearned"], done)
-            done = replace(done, peak_memory=max(done.peak_memory or 0, peak_memory()))
+            spent = highest(peak_memory(), vars(done))
+            done = replace(done, **spent)
             return redacted(done) if config.redact else done
 
         place.stage("audit", "audit.json", lambda: (audited().to_json().encode(), {}))
@@ -154,7 +157,7 @@ def _references(job: Job, place: Folder, jobs: int) -> list[References]:
 def _image_by_image(job: Job, unlearned: nn.Module, done: Run) -> Run:
     """Add what a fleet says of single images, and what it has too few models to say."""
     folder = Path(job.config.oracle)
-    if not job.oracles or not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file() or not job.oracles or "membership" not in job.audits:
         return done
     numbers, arrays, refused = fleet_answers(job, unlearned, folder)
     seeds = [int(path.stem.rpartition("-")[2]) for path in job.oracles]

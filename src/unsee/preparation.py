@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unsee import buffers, data as sources
-from unsee.audits import AUDITS
+from unsee.audits import Audit, asked
 from unsee.buffers import Placed
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
@@ -65,6 +65,7 @@ class Job(Bench):
     method: Method
     options: dict[str, Any]
     requirements: tuple[Requirement, ...]
+    audits: dict[str, Audit]
     policy: Policy
     words: str  # config.json
 
@@ -83,11 +84,14 @@ def prepare(config: Config) -> Job:
     """
     method = find(config.method)
     options = method.chosen(dict(config.options))
-    names = {name for audit in AUDITS.values() for name in audit.names}
+    audits = asked(config.audits)
+    names = {name for audit in audits.values() for name in audit.names}
     requirements = tuple(parse(text, names) for text in config.require)
     policy = load_policy(config.policy)
     if not 0 <= config.retain_fraction <= 1:
         raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
+    if config.audit_retain is not None and config.audit_retain < 1:
+        raise OptionError(f"Expected --audit-retain of 1 or more, got {config.audit_retain}")
     _watched_and_tuned(config, method)
     bench = lay_out(config)
     split = chosen_split(bench, validate=method.validates(tuned=config.tune > 0))
@@ -104,6 +108,7 @@ def prepare(config: Config) -> Job:
         method=method,
         options=options,
         requirements=requirements,
+        audits=audits,
         policy=policy,
         words=_words(config, split, bench.oracles),
     )

@@ -251,14 +251,20 @@ def predict(
 
     """
     device, pace = device_of(model), Pace(len(data))
-    logits: list[Tensor] = []
-    features: list[Tensor] = []
+    kept: dict[str, Tensor] = {}  # whole from the start: pieces between batches litter the heap
+    place = slice(0)
+
+    def keep(name: str, batch: Tensor) -> None:
+        if name not in kept:
+            kept[name] = torch.empty(len(data), *batch.shape[1:])
+        kept[name][place] = batch
 
     def in_float32(layer: nn.Module, args: tuple[Tensor], _: Tensor) -> Tensor:
         """Redo the output layer: rounded logits would tie, and losses of sure answers with them."""
-        features.append(args[0].float())
+        features = args[0].float()
+        keep("features", features)
         with torch.autocast(device.type, enabled=False):
-            return linear(features[-1], *weights)
+            return linear(features, *weights)
 
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
     weights = [
@@ -276,14 +282,14 @@ def predict(
             for rows in torch.arange(len(data)).split(size):
                 if means is not None:
                     means.at(rows)
+                place = slice(int(rows[0]), int(rows[-1]) + 1)
                 images = as_floats(data.take(rows).to(device))
                 images = images.contiguous(memory_format=torch.channels_last)
-                logits.append(model(images).float().cpu())
-                features[-1] = features[-1].cpu()
+                keep("logits", model(images).float())
                 pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
     finally:
         catch.remove()
-    seen = Seen(data.labels.cpu(), torch.cat(logits), torch.cat(features))
+    seen = Seen(data.labels.cpu(), kept["logits"], kept["features"])
     if wrong := int((~seen.logits.isfinite()).any(1).sum()):
         raise ModelError(
             f"Expected finite logits, got others for {wrong} of {len(data)} images: "

@@ -7,7 +7,7 @@ numbers into ``arrays.npz`` under ``model/part/name``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from unsee.nouns import Goal, Measurement, Split, View
 
 Answer = dict[str, Measurement | NDArray[Any] | None]
 Question = Callable[..., Answer]
+Need = Literal["maps", "stages"]  # of a View, beside what the model answers and its features
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Audit:
     question: str  # what a reader wants to know, shown above the numbers
     unit: str
     goal: Goal
+    needs: tuple[Need, ...] = ()  # what is not seen unless an audit that is asked needs it
 
     def __call__(
         self,
@@ -42,7 +44,12 @@ class Audit:
 
 
 def audit(
-    *, names: tuple[str, ...], question: str, unit: str, goal: Goal
+    *,
+    names: tuple[str, ...],
+    question: str,
+    unit: str,
+    goal: Goal,
+    needs: tuple[Need, ...] = (),
 ) -> Callable[[Question], Audit]:
     """Turn a function into an :class:`Audit`."""
-    return lambda run: Audit(run, names, question, unit, goal)
+    return lambda run: Audit(run, names, question, unit, goal, needs)

@@ -11,6 +11,7 @@ from unsee.nouns import Maps, Measurement, Split, View
     question="Does the model still see what it was to forget, and where does it look now?",
     unit="share of the original's Grad-CAM mass",
     goal="like retrained",
+    needs=("maps",),
 )
 def evidence(
     view: View, *, original: View, retrained: View | None, split: Split, rng: torch.Generator

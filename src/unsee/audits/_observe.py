@@ -12,7 +12,9 @@ MOST = {"forget": 500, "retain": 2000, "unseen": 1000, "test": 1000}  # images s
 Draws = Callable[[str], torch.Generator]  # by purpose
 
 
-def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
+def observe(
+    name: str, model: nn.Module, split: Split, draws: Draws, *, inside: bool = True
+) -> View:
     """See all data of ``split`` once, and keep what each stage says about a sample of it.
 
     Args:
@@ -20,6 +22,7 @@ def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
         model: keeps its modes, hooks and gradients.
         split: every image passes through ``model`` once.
         draws: gives the generator that draws a part's sample, the same one for every model.
+        inside: whether an audit asks about the stages; if none does, the view has none.
 
     Returns:
         A view without maps.  Where single images are forgotten, ``unseen`` and ``test`` are both
@@ -27,7 +30,7 @@ def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
 
     """
     first = as_floats(split.forget.take(torch.arange(1)).to(device_of(model)))
-    names = stages(model, first)
+    names = stages(model, first) if inside else ()
     kin = torch.isin(split.test.labels.cpu(), torch.tensor(split.gone))
     places = {"forget": torch.arange(len(split.forget)), "retain": torch.arange(len(split.retain))}
     if split.gone:
@@ -60,7 +63,7 @@ def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
         kept["penultimate"] = seen[part].features[sampled[part]]
     layers = tuple(
         Stage(stage, **{part: kept[stage] for part, kept in means.items()})
-        for stage in (*names, "penultimate")
+        for stage in ((*names, "penultimate") if inside else ())
     )
     forget, retain, unseen, test = (seen[part] for part in MOST)
     return View(name, model, forget, retain, unseen, test, stages=layers, sampled=sampled)
@@ -69,5 +72,7 @@ def observe(name: str, model: nn.Module, split: Split, draws: Draws) -> View:
 def _seen(
     model: nn.Module, data: Data, names: tuple[str, ...], rows: Tensor
 ) -> tuple[Seen, dict[str, Tensor]]:
+    if not names:
+        return predict(model, data), {}
     means = StageMeans(names, rows)
     return predict(model, data, means=means), means.found()

@@ -1,4 +1,5 @@
 import torch
+from torch import Tensor
 
 from unsee.audits._audit import Answer, audit
 from unsee.functional import ridge_probe, share
@@ -23,10 +24,24 @@ def probe(
     """
     if not split.gone or not len(view.unseen.labels):
         return {"probe_recall": None}
+    forget = view.forget
+    if split.sampled < 1:  # as many forgotten ones among the others as there were
+        n = max(1, round(split.sampled * len(forget.labels)))
+        forget = forget[torch.randperm(len(forget.labels), generator=rng)[:n]]
+    n = len(forget.labels) + len(view.retain.labels)
+    some = torch.randperm(n, generator=rng)[:SAMPLE]
     features, labels = (
-        torch.cat([getattr(seen, column) for seen in (view.forget, view.retain)])
+        _rows(getattr(forget, column), getattr(view.retain, column), some)
         for column in ("features", "labels")
     )
-    some = torch.randperm(len(labels), generator=rng)[:SAMPLE]
-    named = ridge_probe(features[some], labels[some], view.unseen.features)
+    named = ridge_probe(features, labels, view.unseen.features)
     return {"probe_recall": share(named == view.unseen.labels)}
+
+
+def _rows(first: Tensor, then: Tensor, rows: Tensor) -> Tensor:
+    """Return ``torch.cat([first, then])[rows]`` without a copy of all that is not asked for."""
+    inside = rows < len(first)
+    found = first.new_empty((len(rows), *first.shape[1:]))
+    found[inside] = first[rows[inside]]
+    found[~inside] = then[rows[~inside] - len(first)]
+    return found

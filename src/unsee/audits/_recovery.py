@@ -21,6 +21,7 @@ RETAINED = 1000  # images against which the probes tell the forgotten ones
     question="Can what is gone be had back without any training?",
     unit="recall; 0 like retrained, 1 like original",
     goal="like retrained",
+    needs=("stages",),
 )
 def recovery(
     view: View, *, original: View, retrained: View | None, split: Split, rng: torch.Generator

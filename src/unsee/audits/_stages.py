@@ -24,6 +24,7 @@ NEIGHBOURS = 5
     question="At which stage of the network is the class still known?",
     unit="recall; CKA; share; relative change",
     goal="like retrained",
+    needs=("stages",),
 )
 def stages(
     view: View, *, original: View, retrained: View | None, split: Split, rng: torch.Generator
@@ -67,7 +68,7 @@ def _labels(view: View, split: Split, part: str) -> Tensor:
 
 def _known(view: View, stage: Stage, split: Split) -> tuple[Tensor, Tensor]:
     """Return training images' features and labels, forgotten and kept ones as they occur."""
-    share_of_forget = len(split.forget) / len(split.retain)
+    share_of_forget = split.sampled * len(split.forget) / len(split.retain)
     n = max(1, min(len(stage.forget), round(share_of_forget * len(stage.retain))))
     labels = _labels(view, split, "forget")[:n], _labels(view, split, "retain")
     return torch.cat([stage.forget[:n], stage.retain]), torch.cat(labels)

@@ -105,6 +105,18 @@ Earlier = Annotated[
     list[str] | None,
     Option("--earlier", metavar="RULE", help="What the model has unseen already; repeatable."),
 ]
+Audits = Annotated[
+    str | None,
+    Option("--audits", metavar="NAME,NAME", help="Ask these alone, such as accuracy,membership."),
+]
+AuditRetain = Annotated[
+    int | None,
+    Option(
+        "--audit-retain",
+        metavar="N",
+        help="Look at N of the images to keep, drawn by class; else at all of them.",
+    ),
+]
 TrainEpochs = Annotated[
     int, Option("--train-epochs", metavar="N", help="Of training and retraining.")
 ]
@@ -140,6 +152,7 @@ def config_of(context: Context, **others: Any) -> "Config":
             flags[name] = _numbers(name, flags[name])
     for name in ("require", "earlier"):
         flags[name] = tuple(flags.get(name, ()))
+    flags["audits"] = tuple(name.strip() for name in flags.get("audits", "").split(",") if name)
     flags["options"] = _options(flags.pop("set_", None) or [], flags.pop("epochs", None))
     known = {field.name for field in fields(Config)}
     return Config(**{name: x for name, x in (flags | others).items() if name in known})

@@ -10,7 +10,7 @@ from typing import cast
 
 import typer
 
-from unsee import console
+from unsee import console, memory
 from unsee.errors import UnseeError
 
 BUG, BAD_INPUT, STORAGE, MEMORY, CLOSED_PIPE = 1, 2, 5, 6, 141
@@ -86,9 +86,7 @@ def _is_memory(error: Exception) -> bool:
 
 
 def _peak() -> str:
-    from unsee.accounting import peak_memory
-
-    return f"{peak_memory() / 2**30:.2f} GiB were in use at most"
+    return f"{memory.peak().total / 2**30:.2f} GiB were in use at most"
 
 
 def say(line: str) -> None:

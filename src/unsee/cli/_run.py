@@ -75,6 +75,8 @@ def run(
     jobs: Annotated[
         int, Option("--jobs", metavar="N", help="Processes that measure a fleet; 0: one a core.")
     ] = 0,
+    audits: flags.Audits = None,
+    audit_retain: flags.AuditRetain = None,
     redact: flags.Redact = False,
     json_: Annotated[
         bool, Option("--json", help="Print audit.json on stdout and nothing else.")

@@ -148,6 +148,8 @@ def audit(
     output_layer: flags.OutputLayer = None,
     include_twins: flags.IncludeTwins = False,
     earlier: flags.Earlier = None,
+    audits: flags.Audits = None,
+    audit_retain: flags.AuditRetain = None,
     policy: flags.Policy = None,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
@@ -228,7 +230,8 @@ def _compared(context: Context, stage: str, *names: str) -> "Run":
             retrained=[job.load(models.read(path)) for path in job.oracles],
             seed=config.seed,
             policy=job.policy,
-            audits={name: audits.AUDITS[name] for name in names or audits.AUDITS},
+            audits=audits.asked(names) if names else job.audits,
+            audit_retain=config.audit_retain,
             notes=tuple(notes),
         )
         return reporting.redacted(done) if config.redact else done

@@ -71,7 +71,7 @@ def choose(
             f"not all training images of {missing} are here: the method and the audits see those "
             "that are"
         )
-    parts = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}
+    parts: dict[str, Any] = {name: data[np.flatnonzero(mask)] for name, mask in masks.items()}
     split = Split(**parts, rule=words, fingerprint=data.fingerprint, elsewhere=stays)
     _say_whole_classes(split)
     return split

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unsee.data._labels import numbered, numbered_ids
 from unsee.data._pixels import resized
+from unsee.data._store import in_one
 from unsee.errors import DataError
 from unsee.nouns import Data
 
@@ -51,7 +52,7 @@ def cifar10(
             parts += [part] * len(rows)
     numbers, names = numbered(values, names, root)
     return Data(
-        images=resized(torch.from_numpy(np.concatenate(pixels)), size),
+        images=resized(torch.from_numpy(in_one(pixels)), size),
         labels=torch.from_numpy(numbers),
         ids=numbered_ids(parts),
         parts=np.array(parts),

@@ -4,7 +4,10 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+STEP = 4096  # images to read at a time
 LIMIT = 1 << 30  # bytes that one unpacked file may have; MNIST's largest has 47 MB
 
 
@@ -35,21 +39,33 @@ def fashion_mnist(
 
 
 def _idx(place: Path, size: int | None, classes: tuple[str, ...], name: str) -> Data:
-    images, values, parts = [], list[int](), list[str]()
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        pixels = _read(_find(place, f"{prefix}-images-idx3-ubyte"), 3)
-        truth = _read(_find(place, f"{prefix}-labels-idx1-ubyte"), 1)
-        if len(pixels) != len(truth):
+    files = [
+        (
+            _find(place, f"{prefix}-images-idx3-ubyte"),
+            _find(place, f"{prefix}-labels-idx1-ubyte"),
+        )
+        for prefix in ("train", "t10k")
+    ]
+    truths = [_whole(labels) for _, labels in files]
+    counts, parts = [], list[str]()
+    for (path, _), truth, part in zip(files, truths, ("train", "test"), strict=True):
+        with _opened(path, 3) as (_, shape):
+            counts.append(shape[0])
+        if shape[0] != len(truth):
             raise DataError(
                 f"Expected one label per image in {place}, got {len(truth)} labels for "
-                f"{len(pixels)} {part} images"
+                f"{shape[0]} {part} images"
             )
-        images.append(resized(torch.from_numpy(pixels)[:, None], size or 32))
-        values += truth.tolist()
         parts += [part] * len(truth)
-    labels, classes = numbered(values, classes, place)
+    side = size or 32
+    images, end = torch.empty((sum(counts), 1, side, side), dtype=torch.uint8), 0
+    for path, _ in files:
+        for rows in _rows(path, 3):
+            images[end : end + len(rows)] = resized(torch.from_numpy(rows)[:, None], side)
+            end += len(rows)
+    labels, classes = numbered(np.concatenate(truths).tolist(), classes, place)
     return Data(
-        images=torch.cat(images),
+        images=images,
         labels=torch.from_numpy(labels),
         ids=numbered_ids(parts),
         parts=np.array(parts),
@@ -68,8 +84,9 @@ def _find(place: Path, name: str) -> Path:
     raise DataError(f"Expected {name} or {name}.gz in {place}, got neither")
 
 
-def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Return the array of an idx file; its header says how long it has to be."""
+@contextmanager
+def _opened(path: Path, dimensions: int) -> Iterator[tuple[BinaryIO, tuple[int, ...]]]:
+    """Open an idx file behind its header, which tells the shape of what it has to hold."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * dimensions)
@@ -79,15 +96,29 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
                     f"in {path}"
                 )
             shape = struct.unpack(f">{dimensions}I", head[4:])
-            length = math.prod(shape)
-            if not 0 < length <= LIMIT:
+            if not 0 < math.prod(shape) <= LIMIT:
                 raise DataError(
                     f"Expected 1 to {LIMIT} bytes in {path}, got a header of {list(shape)}"
                 )
-            content = file.read(length + 1)
+            yield cast("BinaryIO", file), shape
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Expected a whole idx file, got {path}: {error}") from error
-    if len(content) != length:
-        found = "more" if len(content) > length else len(content)
-        raise DataError(f"Expected {length} bytes after the header of {path}, got {found}")
-    return np.frombuffer(content, np.uint8).reshape(shape).copy()
+
+
+def _rows(path: Path, dimensions: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the array of an idx file a few rows at a time."""
+    with _opened(path, dimensions) as (file, shape):
+        each, length, found = math.prod(shape[1:]), math.prod(shape), 0
+        for start in range(0, shape[0], STEP):
+            n = min(STEP, shape[0] - start)
+            content = bytearray(file.read(n * each))
+            found += len(content)
+            if len(content) != n * each:
+                raise DataError(f"Expected {length} bytes after the header of {path}, got {found}")
+            yield np.frombuffer(content, np.uint8).reshape(n, *shape[1:])
+        if file.read(1):
+            raise DataError(f"Expected {length} bytes after the header of {path}, got more")
+
+
+def _whole(path: Path) -> NDArray[np.uint8]:
+    return np.concatenate([*_rows(path, 1)])

@@ -1,14 +1,12 @@
 """Put images that were stored elsewhere beside data, each image once."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from unsee.data._store import Lazy
+from unsee.data._store import Pieces
 from unsee.data._twins import pixel_digests
 from unsee.errors import DataError
 from unsee.events import warn
@@ -47,7 +45,7 @@ def joined(data: Data, more: Data) -> tuple[Data, NDArray[np.str_]]:
     one with its id.  One that is not, but whose id is another image's there, gets a new id.
 
     Args:
-        data: as large as you like; nothing is copied unless images are lacking.
+        data: as large as you like; none of its images is copied.
         more: training images of the same classes.
 
     Returns:
@@ -99,31 +97,16 @@ def _beside(data: Data, new: Data, ids: NDArray[np.str_]) -> Data:
     count = len(data.images)
     rows = np.arange(len(data)) if data.rows is None else data.rows
     pixels = new.take(torch.arange(len(new)))
-    if isinstance(data.images, Tensor):
-        images: Tensor | Lazy = torch.cat([data.images, pixels])
-    else:
-        images = Lazy(
-            (count + len(new), *data.images.shape[1:]),
-            data.images.dtype,
-            lambda numbers: _read(data, pixels, numbers),
-        )
     columns = {
         name: np.concatenate([x.columns.get(name, np.full(len(x), "")) for x in (data, new)])
         for name in {**data.columns, **new.columns}
     }
     return replace(
         data,
-        images=images,
+        images=Pieces.beside(data.images, pixels),
         labels=torch.cat([data.labels, new.labels]),
         ids=np.concatenate([data.ids, ids]),
         parts=np.concatenate([data.parts, new.parts]),
         rows=np.concatenate([rows, np.arange(count, count + len(new))]),
         columns=columns,
     )
-
-
-def _read(data: Data, pixels: Tensor, numbers: list[int]) -> Iterable[Tensor]:
-    """Read images one by one, from the data or from what stands beside it."""
-    count = len(data.images)
-    for number in numbers:
-        yield pixels[number - count] if number >= count else data.images[[number]][0]

@@ -1,20 +1,21 @@
-"""Parquet files in the schema of Hugging Face's image data sets."""
+"""Parquet or Arrow files in the schema of Hugging Face's image data sets."""
 
 import json
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as arrow
 import pyarrow.compute
-import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 
+from unsee.data._arrow import files_of, table_of
 from unsee.data._decode import stack
 from unsee.data._labels import numbered, numbered_ids
-from unsee.data._store import fits
-from unsee.errors import DataError
+from unsee.errors import DataError, StorageError
 from unsee.nouns import PARTS, Data
 
 IMAGE, LABEL = ("img", "image"), ("label", "labels", "fine_label")
@@ -25,6 +26,9 @@ def parquet(
     place: Path, *, size: int | None = None, classes: tuple[str, ...] | None = None
 ) -> Data:
     """Images from ``train*.parquet`` and ``test*.parquet`` in ``place`` or ``place/data``.
+
+    Or from ``train*.arrow`` and ``test*.arrow``, which are mapped, there or in ``place/train`` and
+    ``place/test``.
 
     The columns are ``img`` or ``image`` (bytes and path), ``label``, and perhaps ``id``; all other
     columns of text or whole numbers can be asked for with ``where=COLUMN:VALUE``.  Class names come
@@ -59,8 +63,8 @@ def parquet(
         name: np.concatenate([_text(t[name], place) for t in tables.values()]) for name in kept
     }
 
-    encoded = np.concatenate([_bytes(table[image], place) for table in tables.values()])
-    images, read = stack(ids.tolist(), lambda n: encoded[n] or b"", size)
+    encoded = _Encoded([_bytes(table[image], place) for table in tables.values()])
+    images, read = stack(ids.tolist(), encoded, size)
     return Data(
         images=images,
         labels=torch.from_numpy(labels[read]),
@@ -74,25 +78,13 @@ def parquet(
 
 
 def _table(place: Path, part: str) -> arrow.Table | None:
-    paths = sorted([*place.glob(f"{part}*.parquet"), *place.glob(f"data/{part}*.parquet")])
-    if not paths:
+    if not (paths := files_of(place, part)):
         return None
     try:
-        files = [arrow.parquet.ParquetFile(path) for path in paths]
-        sizes = [
-            file.metadata.row_group(n).total_byte_size
-            for file in files
-            for n in range(file.metadata.num_row_groups)
-        ]
-        if not fits(sum(sizes)):
-            raise DataError(
-                f"Expected files that fit in half of the memory, got {sum(sizes)} bytes in "
-                f"{part}*.parquet of {place}: give fewer files"
-            )
-        table = arrow.concat_tables([file.read() for file in files])
+        table = table_of(paths)
         table.validate(full=True)  # text that is none would fail wherever it is first looked at
         names = table.column_names
-    except DataError:
+    except StorageError:
         raise
     except (arrow.ArrowException, OSError, ValueError) as error:
         found = [path.name for path in paths]
@@ -111,15 +103,29 @@ def _column(table: arrow.Table, names: tuple[str, ...], place: Path) -> str:
     raise DataError(f"Expected a column among {list(names)} in {place}, got {table.column_names}")
 
 
-def _bytes(column: arrow.ChunkedArray, place: Path) -> NDArray[np.object_]:
-    """Return the encoded images ``[N]``, None where there is none, without a detour by Python."""
+def _bytes(column: arrow.ChunkedArray, place: Path) -> arrow.ChunkedArray:
+    """Return the column of encoded images."""
     kind = column.type
     if arrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         column = arrow.compute.struct_field(column, "bytes")
     if not (arrow.types.is_binary(column.type) or arrow.types.is_large_binary(column.type)):
         raise DataError(f"Expected a column of encoded images in {place}, got {kind}")
-    encoded: NDArray[np.object_] = column.to_numpy()
-    return encoded
+    return column
+
+
+class _Encoded:
+    """The encoded images of all parts, taken out of their tables one at a time."""
+
+    def __init__(self, columns: list[arrow.ChunkedArray]) -> None:
+        self.chunks = [chunk for column in columns for chunk in column.chunks]
+        self.ends = [*accumulate(map(len, self.chunks))]
+
+    def __call__(self, row: int) -> bytes:
+        """Return the bytes of one image, none where there is none."""
+        place = bisect(self.ends, row)
+        chunk = self.chunks[place]
+        found: bytes | None = chunk[row - self.ends[place] + len(chunk)].as_py()
+        return found or b""
 
 
 def _listed(column: arrow.ChunkedArray, place: Path) -> list[Any]:

@@ -7,17 +7,21 @@ of the other.  Columns say which: ``poisoned`` (yes, no), ``true_label`` (the na
 ``trigger``.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unsee.data._store import Lazy
+from unsee.data._store import places
 from unsee.errors import DataError
 from unsee.nouns import Data
+
+if TYPE_CHECKING:
+    from unsee.nouns import Images
 
 SHARE = 0.05  # of the training images that carry the trigger
 TARGET = 0  # the class that the trigger stands for
@@ -71,23 +75,41 @@ def triggered(data: Data) -> Data:
     return replace(data, images=stamped(data.take(torch.arange(len(data)))), rows=None)
 
 
-def _patched(data: Data, rows: Rows) -> Tensor | Lazy:
-    places = rows if data.rows is None else data.rows[rows]
-    inner = data.images
-    if isinstance(inner, Tensor):
-        inner = inner.clone()
-        inner[places] = stamped(inner[places])
-        return inner
-    marked = {*places.tolist()}
+@dataclass(frozen=True, eq=False)
+class Stamped:
+    """Stands in for images ``[N, C, H, W]``, and puts the trigger on some when asked for them."""
 
-    def read(numbers: list[int]) -> Iterable[Tensor]:
-        images = inner[torch.tensor(numbers)]
-        return [
-            stamped(image[None])[0] if number in marked else image
-            for number, image in zip(numbers, images, strict=True)
-        ]
+    images: "Images"
+    marked: Tensor  # [N] booleans
 
-    return Lazy(tuple(inner.shape), inner.dtype, read)
+    @property
+    def shape(self) -> Sequence[int]:
+        """``[N, C, H, W]``."""
+        return self.images.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels."""
+        return self.images.dtype
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        numbers = places(rows, len(self))
+        images, where = self.images[numbers], self.marked[numbers]
+        images[where] = stamped(images[where])
+        return images
+
+    def to(self, device: torch.device) -> "Stamped":
+        """Return the same images, handed out on ``device``."""
+        return replace(self, images=self.images.to(device))
+
+
+def _patched(data: Data, rows: Rows) -> Stamped:
+    marked = torch.zeros(len(data.images), dtype=torch.bool)
+    marked[rows if data.rows is None else data.rows[rows]] = True
+    return Stamped(data.images, marked)
 
 
 def _told(data: Data, rows: Rows, labels: int | Rows, trigger: str, name: str) -> Data:

@@ -1,19 +1,28 @@
-"""Where pixels are kept: in one piece of memory, or read whenever they are asked for."""
+"""Where pixels are kept: in one piece of memory, in mapped files, or read when asked for.
+
+Whoever stands in for a tensor gives rows in the layout that the tensor would give them in: layout
+decides how a convolution rounds, and results have to be the same bit for bit.
+"""
 
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unsee.data._pixels import resized
 from unsee.errors import DataError
 
+if TYPE_CHECKING:
+    from unsee.nouns import Images
+
 SHARE = 0.5  # of the available memory that decoded images may take: models need the rest
+MAPPED = 1 << 26  # bytes; larger arrays stay in their file where they lie there as they are
 
 Pixels = NDArray[np.uint8]
 Read = Callable[[list[int]], Iterable[Tensor]]  # rows -> images [C, H, W]
@@ -27,13 +36,15 @@ class Lazy:
     dtype: torch.dtype
     read: Read
     device: torch.device = torch.device("cpu")
+    layout: torch.memory_format = torch.contiguous_format
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> Tensor:
-        numbers = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows]
-        images = torch.empty((len(numbers), *self.shape[1:]), dtype=self.dtype)
+        numbers = places(rows, len(self))
+        shape = (len(numbers), *self.shape[1:])
+        images = torch.empty(shape, dtype=self.dtype, memory_format=self.layout)
         for place, image in zip(images, self.read(numbers.tolist()), strict=True):
             place.copy_(image)
         return images.to(self.device)
@@ -41,6 +52,88 @@ class Lazy:
     def to(self, device: torch.device) -> "Lazy":
         """Return the same images, handed out on ``device``."""
         return replace(self, device=device)
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Stands in for a tensor ``[N, C, H, W]`` whose pixels lie in a file that is mapped.
+
+    Their pages belong to the system, which drops them when memory is short; only the rows that are
+    asked for become memory of this process.  Rows are contiguous, as those of a tensor would be.
+    """
+
+    array: NDArray[Any]  # [N, C, H, W], a view of the map
+    dtype: torch.dtype  # uint8 or float32
+    size: int | None = None  # to which rows are brought
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[N, C, H, W]``."""
+        n, channels, height, width = self.array.shape
+        return n, channels, self.size or height, self.size or width
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        found = self.array[places(rows, len(self)).numpy()]  # a copy of these rows
+        images = torch.empty(found.shape, dtype=self.dtype)
+        images.numpy()[...] = found
+        return resized(images, self.size).to(self.device)
+
+    def to(self, device: torch.device) -> "Mapped":
+        """Return the same images, handed out on ``device``."""
+        return replace(self, device=device)
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Stands in for a tensor ``[N, C, H, W]`` made of several, of which none is copied."""
+
+    pieces: "tuple[Images, ...]"
+    layout: torch.memory_format = torch.contiguous_format
+
+    @classmethod
+    def beside(cls, *pieces: "Images") -> "Pieces":
+        """Return pieces that give rows in the layout that their ``torch.cat`` would have."""
+        one = torch.cat([piece[:1] for piece in pieces])
+        return cls(pieces, torch.contiguous_format if one.is_contiguous() else torch.channels_last)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[N, C, H, W]``."""
+        return len(self), *self.pieces[0].shape[1:]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels of all pieces."""
+        return self.pieces[0].dtype
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        numbers = places(rows, len(self))
+        found, order, first = [], [], 0
+        for piece in self.pieces:
+            inside = ((numbers >= first) & (numbers < first + len(piece))).nonzero()[:, 0]
+            if len(inside) == len(numbers):
+                return piece[numbers - first].contiguous(memory_format=self.layout)
+            found.append(piece[numbers[inside] - first])
+            order.append(inside)
+            first += len(piece)
+        images = torch.cat(found)[torch.cat(order).argsort()]
+        return images.contiguous(memory_format=self.layout)
+
+    def to(self, device: torch.device) -> "Pieces":
+        """Return the same images, handed out on ``device``."""
+        return replace(self, pieces=tuple(piece.to(device) for piece in self.pieces))
+
+
+def places(rows: Any, n: int) -> Tensor:
+    """Return the numbers ``[B]`` of the rows that an index takes out of ``n``."""
+    return torch.arange(n)[rows.cpu() if isinstance(rows, Tensor) else rows]
 
 
 class Block:
@@ -81,12 +174,24 @@ class Block:
             raise DataError("Expected images, got none")
         if self.pixels is None:
             height, width, channels = self.shape
-            return Lazy((self.count, channels, height, width), torch.uint8, read)
+            shape = self.count, channels, height, width
+            return Lazy(shape, torch.uint8, read, layout=torch.channels_last)
         return torch.from_numpy(self.pixels[: self.count]).permute(0, 3, 1, 2)
 
     def _room(self) -> Pixels | None:
         size = self.capacity * int(np.prod(self.shape))
         return np.empty((self.capacity, *self.shape), np.uint8) if fits(size) else None
+
+
+def in_one(pieces: list[Pixels]) -> Pixels:
+    """Put pieces one behind the other; each is let go once it is copied, so the list ends empty."""
+    shape = sum(map(len, pieces)), *pieces[0].shape[1:]
+    whole, end = np.empty(shape, np.uint8), 0
+    while pieces:
+        piece = pieces.pop(0)
+        whole[end : end + len(piece)] = piece
+        end += len(piece)
+    return whole
 
 
 def fits(size: int) -> bool:

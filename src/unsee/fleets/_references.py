@@ -90,7 +90,7 @@ def _known(file: Path, key: str) -> References | None:
 def _beside(config: str, original: str, first: str, inputs: str) -> tuple[Inquiry, View, View]:
     """Look at the models that the others are compared with, once a process."""
     job = job_of(config, inputs)
-    inquiry = Inquiry(job.split, job.config.seed)
+    inquiry = Inquiry.of(job.split, job.config.seed, job.audits, job.config.audit_retain)
     with events.noted():
         models = {
             name: job.load(read(Path(path)))

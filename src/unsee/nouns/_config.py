@@ -33,6 +33,8 @@ class Config:
     device: str = "auto"
     oracle: str = "none"  # none, retrain, a checkpoint, or a folder of them: a fleet
     policy: str | None = None  # a TOML file; None: the policy that unsee brings
+    audits: tuple[str, ...] = ()  # that are asked; (): all
+    audit_retain: int | None = None  # images that stay that audits look at; None: all
     redact: bool = False
     require: tuple[str, ...] = ()  # "forget_accuracy<=0.01"
 
@@ -42,7 +44,7 @@ class Config:
         try:
             record = dict(json.loads(text))
             kept = {f.name: record[f.name] for f in fields(cls) if f.name in record}
-            for name in ("mean", "std", "require", "earlier"):
+            for name in ("mean", "std", "require", "earlier", "audits"):
                 if kept.get(name) is not None:
                     kept[name] = tuple(kept[name])
             return cls(**kept)

@@ -156,6 +156,7 @@ class Split:
     rule: str  # how the forget set was chosen: "class=3", "random=10%"
     fingerprint: str  # of all the data that it was chosen from
     elsewhere: tuple[int, ...] = ()  # classes of which images stay that are not here
+    stays: int | None = None  # images that stay, of which ``retain`` is a sample; None: all of them
 
     def __post_init__(self) -> None:
         for part in ("forget", "retain", "test"):
@@ -172,6 +173,11 @@ class Split:
         """The classes of which nothing stays; none where single images are forgotten."""
         stays = {*self.retain.labels.tolist(), *self.elsewhere}
         return tuple(sorted({*self.forget.labels.tolist()} - stays))
+
+    @property
+    def sampled(self) -> float:
+        """The share of the images that stay which ``retain`` holds, 0..1."""
+        return 1.0 if self.stays is None else len(self.retain) / self.stays
 
     @property
     def classes(self) -> tuple[str, ...]:

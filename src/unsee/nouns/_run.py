@@ -58,7 +58,8 @@ class Run:
     seconds: Costs = field(default_factory=_no_costs)
     images_per_second: Costs = field(default_factory=_no_costs)
     image_gradients: Costs = field(default_factory=_no_costs)
-    peak_memory: int | None = None  # bytes
+    peak_memory: int | None = None  # bytes, with those of mapped files that are in memory
+    peak_anonymous: int | None = None  # bytes that are of no file; None: the system does not tell
     output_layer: str | None = None
     explained_layer: str | None = None
     references: dict[str, list[float | None]] = field(default_factory=dict)  # see below

@@ -42,7 +42,7 @@ def page(run: Run, drawn: Pictures | None = None) -> str:
         references=tables.references(run),
         costs=tables.costs(run),
         ratio=tables.ratios(run),
-        peak=MISSING if run.peak_memory is None else f"{run.peak_memory / 2**30:.2f} GiB",
+        peak=_peak(run),
         groups=tables.measurements(run),
         settings=tables.settings(run),
         environment=[(key, str(value)) for key, value in sorted(run.environment.items())],
@@ -70,3 +70,11 @@ def report(run: Run, path: str | Path, *, redact: bool = False) -> Path:
     path = Path(path)
     write(path, page(redacted(run) if redact else run).encode())
     return path
+
+
+def _peak(run: Run) -> str:
+    if run.peak_memory is None:
+        return MISSING
+    anonymous = run.peak_anonymous
+    told = "" if anonymous is None else f", {anonymous / 2**30:.2f} GiB of it anonymous"
+    return f"{run.peak_memory / 2**30:.2f} GiB{told}"
