@@ -13,7 +13,8 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "parallel", "draws", "nouns", "functional", "data", "models", "training"),
+    *("errors", "events", "ranks", "parallel", "draws", "nouns", "functional", "data", "models"),
+    *("distributed", "training"),
     *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
     *(
         "requirements",

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from unsee.nouns import STAGES, Split
+from unsee.ranks import world
 from unsee.training import counting, has_fast_bf16, warm_up
 
 Facts = dict[str, Any]
@@ -84,7 +85,8 @@ def ids_digest(ids: Sequence[str], fingerprint: str) -> str:
 def environment(device: torch.device) -> dict[str, str]:
     """Return the versions and the hardware that numbers depend on."""
     gpu = device.type == "cuda"
-    return {
+    several = {"processes": str(world())} if world() > 1 else {}
+    return several | {
         "unsee": version("unsee"),
         "python": platform.python_version(),
         "torch": torch.__version__,

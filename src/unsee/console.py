@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from unsee import ranks
 from unsee.events import Event, Listener, listening
 
 EVERY = 5.0  # seconds between two plain lines
@@ -17,8 +18,14 @@ Write = Callable[[str], None]
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what is told inside; with ``quiet`` only warnings."""
-    if quiet:
+    """Show on stderr what is told inside; with ``quiet`` only warnings.
+
+    Of a distributed job the first process shows it.
+    """
+    if not ranks.leads():
+        with listening(lambda event: None):
+            yield
+    elif quiet:
         with listening(Warnings(say)):
             yield
     elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -30,8 +37,8 @@ def progress(*, quiet: bool = False) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print one line to stderr, if there is one."""
-    if sys.stderr is not None:  # print would take stdout in its place
+    """Print one line to stderr, if there is one; of a distributed job the first process does."""
+    if sys.stderr is not None and ranks.leads():  # print would take stdout in its place
         print(line, file=sys.stderr, flush=True)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from unsee import events
+from unsee import events, ranks
 from unsee.errors import OptionError
 
 Item = TypeVar("Item")
@@ -46,17 +46,21 @@ def fan_out(
     """
     if jobs < 0:
         raise OptionError(f"Expected --jobs of 0 (one a core) or more, got {jobs}")
-    jobs = min(jobs or cores(), max(len(items), 1))
-    pace = events.Pace(len(items))
+    if not ranks.leads():
+        yield from ranks.told([])
+        return
+    jobs, pace, results = min(jobs or cores(), max(len(items), 1)), events.Pace(len(items)), []
     for done, result in enumerate(_results(work, items, jobs), 1):
         pace.at(done, 0)
+        results.append(result)
         yield result
+    ranks.told(results)
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
     if jobs == 1:
         for item in items:
-            with events.muted():  # its steps are not those of the whole
+            with events.muted(), ranks.alone():  # its steps are not those of the whole
                 result = work(item)
             yield result
         return

@@ -13,10 +13,12 @@ from torch.nn.functional import linear
 from torch.optim.lr_scheduler import OneCycleLR
 
 from unsee.data import as_floats
+from unsee.distributed import averaged, everyones, mine, shared_out
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
 from unsee.models import StageMeans, head
 from unsee.nouns import Data, Seen
+from unsee.ranks import gathered
 
 Statistics = Literal["shared", "separate", "frozen"]
 CHECK = 50  # steps between two looks at the loss: a look waits for the device
@@ -190,7 +192,7 @@ def descend(
     )
     cycle = None if steps is None else _one_cycle(optimizer, lr, max(2, steps) + 1, warmup)
     pace, total = Pace(steps), torch.zeros((), device=device_of(model))
-    stream, taken, looks = iter(losses), 0, _looks(model, steps)
+    stream, taken, looks = shared_out(model, losses), 0, _looks(model, steps)
     while True:
         with precision(device_of(model)):
             loss = next(stream, None)
@@ -202,6 +204,7 @@ def descend(
             return model.to(memory_format=torch.contiguous_format)  # as it is stored and read
         optimizer.zero_grad()
         loss.backward()
+        averaged(weights)
         optimizer.step()
         if cycle is not None:
             cycle.step()
@@ -273,7 +276,7 @@ def predict(
             precision(device),
             watched,
         ):
-            for rows in torch.arange(len(data)).split(size):
+            for rows in mine(torch.arange(len(data)).split(size)):
                 if means is not None:
                     means.at(rows)
                 images = as_floats(data.take(rows).to(device))
@@ -283,7 +286,12 @@ def predict(
                 pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
     finally:
         catch.remove()
-    seen = Seen(data.labels.cpu(), torch.cat(logits), torch.cat(features))
+    if means is not None:
+        means.join(gathered(means.seen))
+    elsewhere, spent = len(data) - sum(map(len, logits)), _tally.get()
+    if elsewhere and spent is not None and count_images in model._forward_pre_hooks.values():
+        spent.append(elsewhere / 3)
+    seen = Seen(data.labels.cpu(), torch.cat(everyones(logits)), torch.cat(everyones(features)))
     if wrong := int((~seen.logits.isfinite()).any(1).sum()):
         raise ModelError(
             f"Expected finite logits, got others for {wrong} of {len(data)} images: "

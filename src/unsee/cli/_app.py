@@ -31,6 +31,6 @@ def unsee(
     Results go to stdout; progress, warnings and errors to stderr.
 
     Exit codes: 0 done; 1 a bug of unsee; 2 bad input, nothing was written; 3 done, and a --require
-    failed; 4 another process works in the run folder; 5 the disk; 6 memory; 130 and 143
-    interrupted.
+    failed; 4 another process works in the run folder; 5 the disk; 6 memory; 7 another
+    process of a distributed job ended; 130 and 143 interrupted.
     """

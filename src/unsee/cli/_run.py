@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Option
 
+from unsee import ranks
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._guard import say
@@ -105,6 +106,8 @@ def run(
     from unsee import console, pipeline
 
     begun: Begun = "continue" if resume else "replace" if force else "refuse"
+    if ranks.world() > 1 and (begun == "refuse" or ranks.restarted()):
+        begun = "continue"  # a scheduler gives the same command again
     with console.progress(quiet=quiet):
         done = pipeline.run(config, folder, begun=begun, jobs=jobs)
     if json_:
