@@ -6,12 +6,13 @@
 # make buffers    what is left where less and less of what stays is shown: half an hour
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
+# make cluster    a Ray cluster of two nodes and a job of two processes, each losing one of them
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation
+.PHONY: demo test check verify fix reproduce frontier buffers sequences ablation cluster
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -28,6 +29,7 @@ verify: $(STAMP)
 	$(BIN)/python verify/calibration.py
 	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
+	$(BIN)/python verify/cluster.py
 
 reproduce: $(STAMP)
 	$(BIN)/python verify/reproduce.py
@@ -40,6 +42,9 @@ buffers: $(STAMP)
 
 sequences: $(STAMP)
 	$(BIN)/python verify/sequences.py
+
+cluster: $(STAMP)
+	$(BIN)/python verify/cluster.py
 
 ablation: $(STAMP)
 	$(BIN)/python verify/ablation.py

@@ -13,8 +13,8 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "ranks", "parallel", "draws", "nouns", "functional", "data", "models"),
-    *("distributed", "training"),
+    *("errors", "events", "ranks", "cluster", "parallel", "draws", "nouns", "functional", "data"),
+    *("models", "distributed", "training"),
     *("explanation", "methods", "audits", "folder", "accounting", "verdict", "reporting"),
     *(
         "requirements",

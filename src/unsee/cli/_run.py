@@ -24,6 +24,8 @@ NOT_OF_THE_RUN = {
     "quiet",
     "force",
     "jobs",
+    "backend",
+    "address",
 }  # not kept in config.json
 
 
@@ -76,6 +78,8 @@ def run(
     jobs: Annotated[
         int, Option("--jobs", metavar="N", help="Processes that measure a fleet; 0: one a core.")
     ] = 0,
+    backend: flags.Backend = "loky",
+    address: flags.Address = None,
     redact: flags.Redact = False,
     json_: Annotated[
         bool, Option("--json", help="Print audit.json on stdout and nothing else.")
@@ -103,12 +107,12 @@ def run(
     folder = Path(resume or flags.required(out, "--out", "runs/first"))
     if folder.is_file():
         raise OptionError(f"Expected a folder, got the file {folder}: name another")
-    from unsee import console, pipeline
+    from unsee import console, parallel, pipeline
 
     begun: Begun = "continue" if resume else "replace" if force else "refuse"
     if ranks.world() > 1 and (begun == "refuse" or ranks.restarted()):
         begun = "continue"  # a scheduler gives the same command again
-    with console.progress(quiet=quiet):
+    with console.progress(quiet=quiet), parallel.spread(backend, address):
         done = pipeline.run(config, folder, begun=begun, jobs=jobs)
     if json_:
         print((folder / "audit.json").read_text())
