@@ -110,8 +110,9 @@ def dying(step):
 
     def counted(weights):
         steps.append(1)
-        if len(steps) == step and ranks.rank() == 1:
-            Path(os.environ["DIED"]).write_text(str(time.time()))
+        died = Path(os.environ["DIED"])
+        if len(steps) == step and ranks.rank() == 1 and not died.exists():
+            died.write_text(str(time.time()))
             os.kill(os.getpid(), signal.SIGKILL)
         averaged(weights)
 

@@ -227,8 +227,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         load = os.getloadavg()[0]
         lines = [
-            f"{asked.models} models of {asked.epochs} epochs; {cores()} cores, one thread a process; "
-            f"load of the machine before: {load:.1f}.",
+            f"{asked.models} models of {asked.epochs} epochs; {cores()} cores, one thread a "
+            f"process; load of the machine before: {load:.1f}.",
             "",
             *fleets(Path(place), asked.models, asked.epochs),
             "",
