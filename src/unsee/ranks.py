@@ -20,6 +20,7 @@ from unsee.errors import WorkerError
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(days=7)  # the first may train a fleet meanwhile; who is dead is known at once
+ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
 HEARD = 2.0  # seconds until it is clear that the first says nothing of an error
 
 
@@ -48,14 +49,16 @@ def begin() -> None:
         torch.cuda.set_device(local)
     with answering():
         store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
+        # A job that is started again finds the words of the one before in the same store.
+        own = PrefixStore(f"unsee/{os.environ.get(ATTEMPT, '0')}", store)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=PrefixStore("unsee", store),
+            store=own,
             rank=rank,
             world_size=world,
             timeout=PATIENCE,
         )
-    _job.rank, _job.world, _job.store = rank, world, store
+    _job.rank, _job.world, _job.store = rank, world, own
 
 
 def end() -> None:
@@ -91,7 +94,7 @@ def gpu_each() -> bool:
 
 def restarted() -> bool:
     """Return whether ``torchrun`` has started the job again, after one of its processes ended."""
-    return _job.world > 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return _job.world > 1 and os.environ.get(ATTEMPT, "0") != "0"
 
 
 @contextmanager

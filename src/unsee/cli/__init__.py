@@ -43,11 +43,12 @@ def call(*arguments: str) -> int:
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    joined = guarded(lambda: together(*sys.argv[1:]))  # a signal ends what waits for others at once
     listen_for_signals()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.path.append("")  # for --arch your_module:factory; last, so that it shadows nothing
-    code = guarded(lambda: together(*sys.argv[1:])) or call(*sys.argv[1:])
+    code = joined or call(*sys.argv[1:])
     if code != WorkerError.exit_code:  # who is gone cannot be taken leave of
         ranks.end()
     return code
