@@ -124,6 +124,9 @@ def _on_ray(
 
     with cluster(address) as backend:
         jobs = min(jobs or cpus(), max(len(items), 1))
+        if jobs == 1:
+            yield from _results(work, items, jobs)
+            return
         with parallel_config(backend):
             yield from Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator")(
                 delayed(work)(item) for item in items
