@@ -190,6 +190,7 @@ def jobs(place: Path, epochs: int) -> list[str]:
         (value, ours["models"][model][name])
         for model, found in theirs["models"].items()
         for name, value in found.items()
+        if value is not None or ours["models"][model][name] is not None
     ]
     same = sum(a == b for a, b in pairs)
     process, log = started(*TORCHRUN, *asked, "--out", str(harmed)), harmed / "events.jsonl"

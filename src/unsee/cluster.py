@@ -8,10 +8,11 @@ wherever there is one, come back one by one, and go to another node when theirs 
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import ray
@@ -46,7 +47,8 @@ def cluster(address: str) -> Iterator["Tasks"]:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
-        yield Tasks()
+        with redirect_stdout(sys.stderr):  # Ray prints what it has to say of lost nodes
+            yield Tasks()
     finally:
         ray.shutdown()  # which ends what is under way
 
