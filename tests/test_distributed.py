@@ -104,7 +104,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(tmp_path):
     folder, died = tmp_path / "run", tmp_path / "died"
 
     done = torchrun(*asked, "--out", str(folder), DIES="7", DIED=str(died))
-    assert time.time() - float(died.read_text()) < 30  # seconds, where nothing else runs
+    assert time.time() - float(died.read_text()) < 60  # 2 where nothing else runs, not 30 minutes
     assert done.returncode != 0 and done.stdout == ""
     assert "unsee: Expected all processes of this job" in done.stderr or (
         "unsee: stopped: nothing is half written" in done.stderr
@@ -116,8 +116,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("next    unsee report") == 1 == done.stderr.count("audit: done")
     assert (folder / "original.safetensors").stat().st_mtime_ns == before
-    told = [
-        json.loads(line)["stage"] for line in (folder / "events.jsonl").open() if '"end"' in line
-    ]
+    lines = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    told = [line["stage"] for line in lines if line["event"] == "end"]
     assert told == ["train", "unlearn", "audit", "arrays", "report"]
     assert json.loads((folder / "audit.json").read_text())["environment"]["processes"] == "2"

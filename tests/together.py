@@ -39,7 +39,25 @@ def plain_net(*middle):
     )
 
 
-NETS = {"plain": plain_net, "norm": conv_net, "drawing": lambda: plain_net(nn.Dropout())}
+def named_net():
+    net = plain_net(nn.Linear(24, 24))
+    net.unsee_output_layer = "5"
+    return net
+
+
+def twice_net():
+    """One layer answers twice: shares come together behind it."""
+    last = nn.Linear(3, 3)
+    return nn.Sequential(*plain_net(), last, nn.Tanh(), last)
+
+
+NETS = {
+    "plain": (plain_net, tuple(TRAINED)),
+    "norm": (conv_net, ("finetune", "snu", "snu_deep")),
+    "drawing": (lambda: plain_net(nn.Dropout()), ("finetune", "snu_deep")),
+    "named": (named_net, ("finetune",)),
+    "twice": (twice_net, ("finetune",)),
+}
 
 
 class Passed:
@@ -59,8 +77,8 @@ def findings():
     """Return what one process computes of a few trainings, answers and audits."""
     split = choose(pattern_data(), "class=c")
     found = {"weights": {}, "spent": {}, "passed": {}}
-    for name, build in NETS.items():
-        for method in TRAINED if name == "plain" else ("finetune", "snu_deep"):
+    for name, (build, methods) in NETS.items():
+        for method in methods:
             model, passed = seeded(build), Passed()
             model[0].register_forward_hook(passed)
             with training.counting() as spent:

@@ -124,7 +124,7 @@ class _Passes(TorchFunctionMode):
             return None
 
         def end(module: nn.Module, args: tuple[Any, ...], answer: Any) -> Any:
-            return self._end(answer, len(args[0])) if module is model else None
+            return self._end(answer) if module is model else None
 
         layers = [output] if output is not None else []
         if self.draws is None:
@@ -154,7 +154,7 @@ class _Passes(TorchFunctionMode):
         self.share = share
         return images[share.first : share.last], *args[1:]
 
-    def _end(self, answer: Any, images: int) -> Any:
+    def _end(self, answer: Any) -> Any:
         """Learn from the first pass; of any other return the answers to the whole batch."""
         share, before = self.share, self.dice
         self.share = self.dice = None
