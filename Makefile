@@ -12,13 +12,14 @@
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes
 # make bench-growth  what grows with what: half an hour on two idle cores
+# make cluster    a Ray cluster of two nodes and a job of two processes, each losing one of them
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
 
 .PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
-	bench bench-speed bench-memory bench-growth
+	bench bench-speed bench-memory bench-growth cluster
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -38,6 +39,7 @@ verify: $(STAMP)
 	$(BIN)/unsee bench run benchmarks/digits-quick.toml
 	$(BIN)/unsee bench plot benchmarks/results/digits-quick
 	$(BIN)/unsee bench table benchmarks/results/digits-quick --page docs/benchmarks.md
+	$(BIN)/python verify/cluster.py
 
 bench: $(STAMP)
 	$(BIN)/unsee bench run benchmarks/digits.toml
@@ -58,6 +60,9 @@ sequences: $(STAMP)
 
 kinds: $(STAMP)
 	$(BIN)/python verify/kinds.py
+
+cluster: $(STAMP)
+	$(BIN)/python verify/cluster.py
 
 ablation: $(STAMP)
 	$(BIN)/python verify/ablation.py

@@ -27,6 +27,7 @@ not finite, and the model is as it was |
 | 4 | another process works in the run folder |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |
+| 7 | another process of a job under `torchrun` has ended, or differs; the same command goes on |
 | 130, 143 | interrupted; `unsee run --resume DIR` goes on |
 | 141 | nobody reads stdout any more |
 """

@@ -13,9 +13,9 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "memory", "parallel", "draws", "nouns", "functional", "data", "models"),
-    *("training", "explanation", "methods", "testing", "audits", "folder", "accounting"),
-    *("verdict", "reporting"),
+    *("errors", "events", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
+    *("functional", "data", "models", "distributed", "training", "explanation", "methods"),
+    *("testing", "audits", "folder", "accounting", "verdict", "reporting"),
     *(
         "requirements",
         "references",

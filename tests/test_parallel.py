@@ -10,7 +10,7 @@ import pytest
 
 from unsee import events
 from unsee.errors import DataError, OptionError
-from unsee.parallel import cores, fan_out
+from unsee.parallel import cores, fan_out, spread
 
 
 def squared(n):
@@ -47,6 +47,22 @@ def test_an_error_of_the_work_is_the_error_of_the_whole(jobs):
     with pytest.raises(DataError, match="anything but 2"):
         [*fan_out(failing, range(4), jobs=jobs)]
     assert [*fan_out(squared, range(3), jobs=jobs)] == [0, 1, 4]  # and the next call works
+
+
+def test_a_cluster_has_to_be_one_that_can_be_had(monkeypatch):
+    with pytest.raises(OptionError, match=r"--backend among \['loky', 'ray'\], got 'dask'"):
+        with spread("dask"):
+            pass
+    with pytest.raises(OptionError, match="--address with --backend ray alone"):
+        with spread(address="127.0.0.1:6379"):
+            pass
+    with spread("loky"):
+        assert [*fan_out(squared, range(3), jobs=1)] == [0, 1, 4]
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "unsee.cluster", raising=False)
+    with spread("ray"), pytest.raises(OptionError, match=r"pip install 'unsee\[ray\]'"):
+        [*fan_out(squared, range(3))]
+    assert [*fan_out(squared, range(3), jobs=1)] == [0, 1, 4]  # outside it is here again
 
 
 def test_a_negative_number_of_jobs_is_refused():

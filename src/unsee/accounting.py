@@ -15,6 +15,7 @@ from torch import nn
 
 from unsee import memory
 from unsee.nouns import STAGES, Split
+from unsee.ranks import world
 from unsee.training import counting, has_fast_bf16, warm_up
 
 Facts = dict[str, Any]
@@ -97,7 +98,8 @@ def ids_digest(ids: Sequence[str], fingerprint: str) -> str:
 def environment(device: torch.device) -> dict[str, str]:
     """Return the versions and the hardware that numbers depend on."""
     gpu = device.type == "cuda"
-    return {
+    several = {"processes": str(world())} if world() > 1 else {}
+    return several | {
         "unsee": version("unsee"),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from unsee import memory
+from unsee import memory, ranks
 from unsee.events import Event, Listener, listening
 
 EVERY = 5.0  # seconds between two plain lines
@@ -18,7 +18,14 @@ Write = Callable[[str], None]
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what is told inside, and the peak memory; with ``quiet`` only warnings."""
+    """Show on stderr what is told inside, and the peak memory; with ``quiet`` only warnings.
+
+    Of a distributed job the first process shows it.
+    """
+    if not ranks.leads():
+        with listening(lambda event: None):
+            yield
+        return
     if quiet:
         with listening(Warnings(say)):
             yield
@@ -40,8 +47,8 @@ def _shown() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print one line to stderr, if there is one."""
-    if sys.stderr is not None:  # print would take stdout in its place
+    """Print one line to stderr, if there is one; of a distributed job the first process does."""
+    if sys.stderr is not None and ranks.leads():  # print would take stdout in its place
         print(line, file=sys.stderr, flush=True)
 
 

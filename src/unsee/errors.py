@@ -18,6 +18,7 @@
   x BusyError         4   another process holds this run folder
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
   x DeviceMemoryError 6   the device has too little memory
+  x WorkerError       7   a process of a distributed job has ended, or differs from the others
 """
 
 
@@ -121,6 +122,12 @@ class DeviceMemoryError(UnseeError, MemoryError):
     """The device has too little memory."""
 
     exit_code = 6
+
+
+class WorkerError(UnseeError):
+    """A process of a distributed job has ended, or differs from the others."""
+
+    exit_code = 7
 
 
 class UnseeWarning(UserWarning):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unsee import events
+from unsee import events, ranks
 from unsee.errors import BusyError, RunError, StorageError
 from unsee.nouns import Run
 
@@ -33,12 +33,14 @@ Begun = Literal["continue", "refuse", "replace"]  # what to do with a run that i
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, durably.
+    """Write a file whole or not at all, durably; of a distributed job the first process does.
 
     Raises:
         StorageError: if the disk refuses, or gives back other bytes; ``path`` is as it was.
 
     """
+    if not ranks.leads():
+        return
     part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -75,7 +77,7 @@ def digest(path: Path) -> str:
 
 
 class Folder:
-    """One run's folder, held by this process alone."""
+    """One run's folder, held by this process alone, or by the first of a distributed job."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,12 +85,40 @@ class Folder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def stage(self, name: str, file: str, make: Callable[[], tuple[bytes, Facts]]) -> Facts:
+    def stage(
+        self,
+        name: str,
+        file: str,
+        make: Callable[[], tuple[bytes, Facts]],
+        *,
+        together: bool = True,
+    ) -> Facts:
         """Make a file unless a finished one is there; return what is known about its making.
 
         Finished means: listed in ``stages.json``, with the digest that the file still has.  That
         list is written last, so a stage killed at any point is made again, to the same bytes.
+        Whether it is finished the first process of a distributed job says; all of them make it, or
+        wait for the first where they cannot do so ``together``.
         """
+
+        def led() -> tuple[bytes, Facts]:
+            if together:
+                ranks.told(None)
+                return make()
+            with ranks.alone():
+                return make()
+
+        if ranks.leads():
+            facts = self._stage(name, file, led)
+            ranks.told(facts)
+            return facts
+        known: Facts | None = ranks.told(None)
+        if known is None:  # it is being made
+            make()
+            known = ranks.told(None)
+        return known or {}
+
+    def _stage(self, name: str, file: str, make: Callable[[], tuple[bytes, Facts]]) -> Facts:
         known = self._stages()
         entry = known.get(name)
         if entry and (self / file).exists() and digest(self / file) == entry["sha256"]:
@@ -116,6 +146,8 @@ class Folder:
 def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folder]:
     """Open a new folder, or one that was begun with the same words; record events inside it.
 
+    Of a distributed job the first process does, and all of them see the files in it.
+
     Args:
         path: of the folder; it is made.
         config: the run's words, kept as ``config.json``.
@@ -127,6 +159,9 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
         StorageError: if it cannot be written.
 
     """
+    if not ranks.leads():
+        yield Folder(path)
+        return
     _refuse_strangers(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

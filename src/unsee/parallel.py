@@ -1,21 +1,49 @@
 """Independent pieces of work side by side: :func:`fan_out`, the only place that starts processes.
 
 Everything that trains many models (fleets, grids, sweeps) comes through here, so that there is one
-answer to how many at once, with how many threads, and what happens when one of them fails.
+answer to how many at once, with how many threads, and what happens when one of them fails.  By
+default they are processes of this machine; inside :func:`spread` they are those of a Ray cluster.
 """
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
-from unsee import events
+from unsee import events, ranks
 from unsee.errors import OptionError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 WATCH = "unsee-parent"  # the name of a thread
+BACKENDS = ("loky", "ray")
+_cluster: ContextVar[str | None] = ContextVar("cluster", default=None)
+
+
+@contextmanager
+def spread(backend: str = "loky", address: str | None = None) -> Iterator[None]:
+    """Say where :func:`fan_out` starts its processes inside.
+
+    Args:
+        backend: loky, on this machine, or ray, on a cluster that runs already.
+        address: of the cluster, ``HOST:PORT``; None: the one of this machine, or of RAY_ADDRESS.
+
+    Raises:
+        OptionError: if there is no such backend, or it has no address.
+
+    """
+    if backend not in BACKENDS:
+        raise OptionError(f"Expected a --backend among {[*BACKENDS]}, got {backend!r}")
+    if address and backend != "ray":
+        raise OptionError(f"Expected --address with --backend ray alone, got it with {backend!r}")
+    token = _cluster.set((address or "auto") if backend == "ray" else None)
+    try:
+        yield
+    finally:
+        _cluster.reset(token)
 
 
 def cores() -> int:
@@ -33,30 +61,41 @@ def fan_out(
     Each process computes with its share of the cores: OpenMP threads of several trainings that
     share a core spin and wait for each other.  With one job, or one item, all runs right here.
 
+    On a cluster each has one thread, and what a machine had when it went is done again on another.
+
     Args:
         work: a function that can be pickled; it writes what it makes by itself, so that a killed
             fleet goes on with what is missing.
         items: of which each can be pickled.
-        jobs: processes; 0: one a core, and no more than items.
+        jobs: processes; 0: one a core, of the cluster if it is one, and no more than items.
 
     Raises:
-        OptionError: if ``jobs`` is negative.
+        OptionError: if ``jobs`` is negative, or the cluster cannot be reached.
+        WorkerError: if the cluster loses what it works on again and again.
         Exception: whatever ``work`` raised first; the other processes are stopped.
 
     """
     if jobs < 0:
         raise OptionError(f"Expected --jobs of 0 (one a core) or more, got {jobs}")
-    jobs = min(jobs or cores(), max(len(items), 1))
-    pace = events.Pace(len(items))
-    for done, result in enumerate(_results(work, items, jobs), 1):
+    if not ranks.leads():
+        yield from ranks.told([])
+        return
+    pace, results, address = events.Pace(len(items)), [], _cluster.get()
+    if address is None:
+        found = _results(work, items, min(jobs or cores(), max(len(items), 1)))
+    else:
+        found = _on_ray(work, items, jobs, address)
+    for done, result in enumerate(found, 1):
         pace.at(done, 0)
+        results.append(result)
         yield result
+    ranks.told(results)
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
     if jobs == 1:
         for item in items:
-            with events.muted():  # its steps are not those of the whole
+            with events.muted(), ranks.alone():  # its steps are not those of the whole
                 result = work(item)
             yield result
         return
@@ -70,6 +109,28 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -
             )
     finally:  # after a signal, too; and what workers have cached is no use to anybody else
         get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+
+
+def _on_ray(
+    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, address: str
+) -> Iterator[Result]:
+    try:
+        from unsee.cluster import cluster, cpus
+    except ImportError as error:
+        raise OptionError(
+            f"Expected the package ray for --backend ray, got {error}: pip install 'unsee[ray]'"
+        ) from error
+    from joblib import Parallel, delayed, parallel_config
+
+    with cluster(address) as backend:
+        jobs = min(jobs or cpus(), max(len(items), 1))
+        if jobs == 1:
+            yield from _results(work, items, jobs)
+            return
+        with parallel_config(backend):
+            yield from Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator")(
+                delayed(work)(item) for item in items
+            )
 
 
 def _attached(work: Callable[[Item], Result], item: Item, parent: int) -> Result:

@@ -72,7 +72,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
                 write(place / "figures" / f"{name}.svg", picture.encode())
             return page(done, drawn).encode(), {}
 
-        place.stage("report", "report.html", reported)
+        place.stage("report", "report.html", reported, together=False)
     return done
 
 

@@ -1,5 +1,6 @@
 """From a Config to what a run works on: data, split, an original model and how to build others."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +19,10 @@ from unsee.folder import digest
 from unsee.methods import Method, find
 from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
 from unsee.nouns import Config, Data, Split
+from unsee.ranks import gpu_each, same
 from unsee.references import digest_of, left_out_the_same, named_oracles
 from unsee.requirements import Requirement, parse
-from unsee.training import predict
+from unsee.training import has_fast_bf16, predict
 from unsee.units import same_units, units
 from unsee.verdict import Policy, load_policy
 
@@ -102,6 +104,8 @@ def prepare(config: Config) -> Job:
         left = sources.without(bench.data, config.earlier, include_twins=config.include_twins)
         knows_its_images(bench, bench.given, left.part("train"))
     left_out_the_same(config.oracle, split)
+    words = _words(config, split, bench.oracles)
+    same("images and files (by digest)", hashlib.sha256(words.encode()).hexdigest())
     return Job(
         **vars(bench),
         split=split,
@@ -110,7 +114,7 @@ def prepare(config: Config) -> Job:
         requirements=requirements,
         audits=audits,
         policy=policy,
-        words=_words(config, split, bench.oracles),
+        words=words,
     )
 
 
@@ -164,6 +168,7 @@ def lay_out(config: Config) -> Bench:
             f"Expected with --earlier the --model that has unseen {[*config.earlier]}, got none"
         )
     device = chosen_device(config.device)
+    same("precision", has_fast_bf16(device.type))
     oracles = named_oracles(config.oracle)
     named = (config.model, config.init, oracles[0] if oracles else None)
     given, init, oracle = (None if path is None else read(Path(path)) for path in named)
@@ -232,6 +237,11 @@ def chosen_device(name: str) -> torch.device:
         raise OptionError(f"Expected a --device among ['auto', 'cpu', 'cuda'], got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError("Expected a CUDA device for --device cuda, got none on this machine")
+    if name != "cpu" and torch.cuda.is_available() and not gpu_each():
+        raise OptionError(
+            "Expected a CUDA device for each process on this machine, got more processes: lower "
+            "--nproc-per-node, or take --device cpu"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

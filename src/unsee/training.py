@@ -13,10 +13,12 @@ from torch.nn.functional import linear
 from torch.optim.lr_scheduler import OneCycleLR
 
 from unsee.data import as_floats
+from unsee.distributed import averaged, mine, shared_out, whole
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
 from unsee.models import StageMeans, head
 from unsee.nouns import Data, Seen
+from unsee.ranks import gathered
 
 Statistics = Literal["shared", "separate", "frozen"]
 CHECK = 50  # steps between two looks at the loss: a look waits for the device
@@ -190,7 +192,7 @@ def descend(
     )
     cycle = None if steps is None else _one_cycle(optimizer, lr, max(2, steps) + 1, warmup)
     pace, total = Pace(steps), torch.zeros((), device=device_of(model))
-    stream, taken, looks = iter(losses), 0, _looks(model, steps)
+    stream, taken, looks = shared_out(model, losses), 0, _looks(model, steps)
     while True:
         with precision(device_of(model)):
             loss = next(stream, None)
@@ -202,6 +204,7 @@ def descend(
             return model.to(memory_format=torch.contiguous_format)  # as it is stored and read
         optimizer.zero_grad()
         loss.backward()
+        averaged(weights)
         optimizer.step()
         if cycle is not None:
             cycle.step()
@@ -227,9 +230,7 @@ def _looks(model: nn.Module, steps: int | None) -> dict[int, Callable[[], None]]
     look = _look.get()
     if look is None or steps is None or count_images not in model._forward_pre_hooks.values():
         return {}
-    return {
-        int(share * steps): partial(look, model, share) for share in LOOKS if share * steps >= 1
-    }
+    return {int(x * steps): partial(look, model, x) for x in LOOKS if x * steps >= 1}
 
 
 def predict(
@@ -251,6 +252,7 @@ def predict(
 
     """
     device, pace = device_of(model), Pace(len(data))
+    blocks = torch.arange(len(data)).split(size)
     kept: dict[str, Tensor] = {}  # whole from the start: pieces between batches litter the heap
     place = slice(0)
 
@@ -267,19 +269,12 @@ def predict(
             return linear(features, *weights)
 
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
-    weights = [
-        weight.detach().float() for weight in (layer.weight, layer.bias) if weight is not None
-    ]
+    weights = [x.detach().float() for x in (layer.weight, layer.bias) if x is not None]
     watched = nullcontext() if means is None else means.watching(model)
     catch = layer.register_forward_hook(in_float32)
     try:
-        with (
-            torch.no_grad(),
-            switched_off(model.modules(), "training"),
-            precision(device),
-            watched,
-        ):
-            for rows in torch.arange(len(data)).split(size):
+        with torch.no_grad(), switched_off(model.modules(), "training"), precision(device), watched:
+            for rows in mine(blocks):
                 if means is not None:
                     means.at(rows)
                 place = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -289,7 +284,13 @@ def predict(
                 pace.at(int(rows[-1]) + 1, int(rows[-1]) + 1)
     finally:
         catch.remove()
-    seen = Seen(data.labels.cpu(), kept["logits"], kept["features"])
+    if means is not None:
+        means.join(gathered(means.seen))
+    elsewhere, spent = len(data) - sum(map(len, mine(blocks))), _tally.get()
+    if elsewhere and spent is not None and count_images in model._forward_pre_hooks.values():
+        spent.append(elsewhere / 3)
+    logits, features = (whole(kept.get(name), blocks) for name in ("logits", "features"))
+    seen = Seen(data.labels.cpu(), logits, features)
     if wrong := int((~seen.logits.isfinite()).any(1).sum()):
         raise ModelError(
             f"Expected finite logits, got others for {wrong} of {len(data)} images: "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from unsee import ranks
 from unsee.audits._audit import Answer, audit
 from unsee.audits._once import once
 from unsee.data import as_floats, batches
@@ -178,7 +179,9 @@ def _curve(model: nn.Module, lesson: _Lesson, output: nn.Linear | None) -> _Curv
                 return
             yield cross_entropy(answers(own, images.to(device)), labels.to(device))
 
-    with torch.random.fork_rng():  # dropout draws from the global generator
+    # Dropout draws from the global generator; and each process learns by itself, or an answer would
+    # depend on their number.
+    with ranks.alone(), torch.random.fork_rng():
         torch.manual_seed(lesson.seed)
         try:
             with muted():

@@ -4,6 +4,7 @@ import sys
 
 from typer.main import get_command
 
+from unsee import ranks
 from unsee.cli._app import app as app
 from unsee.cli._bench import bench as bench
 from unsee.cli._buffer import buffer as buffer
@@ -23,7 +24,9 @@ from unsee.cli._stages import (
     unlearn as unlearn,
 )
 from unsee.cli._tables import methods as methods, report as report
+from unsee.cli._together import together
 from unsee.cli._worker import models as models, purge as purge, worker as worker
+from unsee.errors import WorkerError
 
 VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stages, what reads runs
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
@@ -48,8 +51,12 @@ def call(*arguments: str) -> int:
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    joined = guarded(lambda: together(*sys.argv[1:]))  # a signal ends what waits for others at once
     listen_for_signals()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.path.append("")  # for --arch your_module:factory; last, so that it shadows nothing
-    return call(*sys.argv[1:])
+    code = joined or call(*sys.argv[1:])
+    if code != WorkerError.exit_code:  # who is gone cannot be taken leave of
+        ranks.end()
+    return code

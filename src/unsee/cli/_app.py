@@ -43,5 +43,5 @@ def unsee(
 
     Exit codes: 0 done; 1 a bug of unsee; 2 bad input, nothing was written; 3 done, and a --require
     or a check of a certificate, a ledger or a benchmark failed; 4 another process works there;
-    5 the disk; 6 memory; 130 and 143 interrupted.
+    5 the disk; 6 memory; 7 another process of a distributed job ended; 130 and 143 interrupted.
     """

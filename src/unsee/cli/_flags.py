@@ -130,6 +130,14 @@ Redact = Annotated[
     bool, Option("--redact", help="Keep forgotten images and ids out of report and arrays.")
 ]
 Quiet = Annotated[bool, Option("--quiet", help="No progress.")]
+Backend = Annotated[
+    str,
+    Option("--backend", metavar="NAME", help="Where processes run: loky, here; ray, a cluster."),
+]
+Address = Annotated[
+    str | None,
+    Option("--address", metavar="HOST:PORT", help="Of the Ray cluster; else this machine's own."),
+]
 ForceFile = Annotated[bool, Option("--force", help="Replace the output if it exists.")]
 
 

@@ -46,6 +46,8 @@ def oracles(
     jobs: Annotated[
         int, Option("--jobs", metavar="N", help="Processes side by side; 0: one a core.")
     ] = 0,
+    backend: flags.Backend = "loky",
+    address: flags.Address = None,
     out: Annotated[
         str | None, Option("--out", metavar="DIR", help="The fleet's folder, new or begun.")
     ] = None,
@@ -60,9 +62,9 @@ def oracles(
     folder = Path(flags.required(out, "--out", "runs/oracles"))
     flags.required(forget, "--forget", "class=3")
     config = flags.config_of(context)
-    from unsee import console, fleets
+    from unsee import console, fleets, parallel
 
-    with console.progress(quiet=quiet):
+    with console.progress(quiet=quiet), parallel.spread(backend, address):
         made = fleets.oracles(
             config,
             folder,

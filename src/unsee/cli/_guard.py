@@ -10,8 +10,8 @@ from typing import cast
 
 import typer
 
-from unsee import console, memory
-from unsee.errors import UnseeError
+from unsee import console, memory, ranks
+from unsee.errors import UnseeError, WorkerError
 
 BUG, BAD_INPUT, STORAGE, MEMORY, CLOSED_PIPE = 1, 2, 5, 6, 141
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -49,7 +49,7 @@ def guarded(command: Callable[[], int | None]) -> int:
         code, line = verdict(error)
         if code == BUG:
             sys.excepthook(type(error), error, error.__traceback__)
-        say(line)
+        say(line, of_others=isinstance(error, WorkerError))
         return code
 
 
@@ -89,9 +89,23 @@ def _peak() -> str:
     return f"{memory.peak().total / 2**30:.2f} GiB were in use at most"
 
 
-def say(line: str) -> None:
-    """Print one line to stderr, whatever is in it."""
-    console.say(f"unsee: {console.printable(line)}")
+def say(line: str, *, of_others: bool = False) -> None:
+    """Print one line to stderr, whatever is in it.
+
+    Of a distributed job every process prints what the first does not say as well.
+
+    Args:
+        line: what to print.
+        of_others: whether it only tells that another process ended.
+
+    """
+    words = f"unsee: {console.printable(line)}"
+    if not ranks.speaks(line, of_others=of_others):
+        return
+    if ranks.leads():
+        console.say(words)
+    elif sys.stderr is not None:
+        print(f"unsee: process {ranks.rank()}: {words[7:]}", file=sys.stderr, flush=True)
 
 
 def listen_for_signals() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Option
 
+from unsee import ranks
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._guard import say
@@ -23,6 +24,8 @@ NOT_OF_THE_RUN = {
     "quiet",
     "force",
     "jobs",
+    "backend",
+    "address",
 }  # not kept in config.json
 
 
@@ -77,6 +80,8 @@ def run(
     ] = 0,
     audits: flags.Audits = None,
     audit_retain: flags.AuditRetain = None,
+    backend: flags.Backend = "loky",
+    address: flags.Address = None,
     redact: flags.Redact = False,
     json_: Annotated[
         bool, Option("--json", help="Print audit.json on stdout and nothing else.")
@@ -104,10 +109,12 @@ def run(
     folder = Path(resume or flags.required(out, "--out", "runs/first"))
     if folder.is_file():
         raise OptionError(f"Expected a folder, got the file {folder}: name another")
-    from unsee import console, pipeline
+    from unsee import console, parallel, pipeline
 
     begun: Begun = "continue" if resume else "replace" if force else "refuse"
-    with console.progress(quiet=quiet):
+    if ranks.world() > 1 and (begun == "refuse" or ranks.restarted()):
+        begun = "continue"  # a scheduler gives the same command again
+    with console.progress(quiet=quiet), parallel.spread(backend, address):
         done = pipeline.run(config, folder, begun=begun, jobs=jobs)
     if json_:
         print((folder / "audit.json").read_text())

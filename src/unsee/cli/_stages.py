@@ -31,8 +31,9 @@ Retrained = Annotated[
 
 @contextmanager
 def _stage(name: str, *, quiet: bool) -> Iterator[None]:
-    from unsee import console, events
+    from unsee import console, events, ranks
 
+    ranks.told(None)  # all have looked at what is there before anything is written
     with console.progress(quiet=quiet), events.stage(name):
         yield
 
@@ -253,8 +254,11 @@ def _new_folder(name: str | None, files: tuple[str, ...], *, force: bool) -> Pat
 
 def _write_all(place: Path, files: dict[str, bytes]) -> None:
     """Write files into a folder that is made for them; leave nothing new behind if one fails."""
+    from unsee import ranks
     from unsee.folder import write
 
+    if not ranks.leads():
+        return
     before = {*place.rglob("*")} if place.exists() else None
     try:
         for name, content in files.items():

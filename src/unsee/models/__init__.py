@@ -13,6 +13,7 @@ from unsee.models._checkpoint import (
 )
 from unsee.models._layers import (
     head as head,
+    named_output as named_output,
     output_layer as output_layer,
     reinitialised as reinitialised,
 )

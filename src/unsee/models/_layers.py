@@ -58,6 +58,12 @@ def head(model: nn.Module, images: Tensor) -> nn.Linear:
     return found
 
 
+def named_output(model: nn.Module) -> nn.Module | None:
+    """Return the output layer that the caller has named; None: the last ``nn.Linear`` that runs."""
+    named = getattr(model, MARK, None)
+    return None if named is None else model.get_submodule(str(named))
+
+
 def reinitialised(model: nn.Module) -> nn.Module:
     """Return a copy of ``model`` with new weights, each module by its own ``reset_parameters``.
 

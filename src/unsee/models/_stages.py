@@ -186,6 +186,19 @@ class StageMeans:
             kept = self._means.setdefault(name, mean.new_zeros(len(self.rows), mean.shape[1]))
             kept[self._places] = mean  # of a module that runs twice, the last output stays
 
+    @property
+    def seen(self) -> dict[str, Tensor]:
+        """Of every stage that has run, ``[n, D]``: 0 for what has not passed."""
+        return self._means
+
+    def join(self, several: Sequence[dict[str, Tensor]]) -> None:
+        """Take what several processes have ``seen``, each of images of its own."""
+        if len(several) == 1:
+            return
+        names = dict.fromkeys(name for seen in several for name in seen)
+        parts = {name: [seen[name] for seen in several if name in seen] for name in names}
+        self._means = {name: torch.stack(each).sum(0) for name, each in parts.items()}
+
     def found(self) -> dict[str, Tensor]:
         """Return by stage ``[n, D]`` float32 on the CPU, in the order of ``rows``."""
         return {name: self._means.get(name, torch.zeros(0, 1)) for name in self.stages}
