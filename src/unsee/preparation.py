@@ -16,12 +16,20 @@ from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.folder import digest
 from unsee.methods import Method, find
-from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
+from unsee.models import (
+    Checkpoint,
+    blueprint,
+    normalise,
+    output_layer,
+    published,
+    read,
+    without_code,
+)
 from unsee.nouns import Config, Data, Split
 from unsee.references import digest_of, left_out_the_same, named_oracles
 from unsee.requirements import Requirement, parse
 from unsee.training import predict
-from unsee.units import same_units, units
+from unsee.units import as_published, same_units, size_of, units
 from unsee.verdict import Policy, load_policy
 
 ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurate, on a CPU
@@ -163,25 +171,30 @@ def lay_out(config: Config) -> Bench:
     named = (config.model, config.init, oracles[0] if oracles else None)
     given, init, oracle = (None if path is None else read(Path(path)) for path in named)
     kept = None if config.buffer is None else buffers.read(Path(config.buffer))
-    some = kept is not None
-    data = sources.load(config.data, size=config.size, classes=config.classes, some=some)
+    facts = {**(init.facts if init else {}), **(given.facts if given else {})}
+    arch = config.arch or without_code(facts.get("arch") or ENOUGH.get(config.data, ARCH))
+    size, some = size_of(config, known := published(arch)), kept is not None
+    data = sources.load(config.data, size=size, classes=config.classes, some=some)
     if kept is not None:
         data = sources.aligned(data, kept.data.classes)
-    facts = {**(init.facts if init else {}), **(given.facts if given else {})}
     for checkpoint in (given, init, oracle):
         data = _with_class_names(data, checkpoint.facts if checkpoint else {})
+    if known is not None and (given or init):  # weights from elsewhere
+        if "classes" not in facts and len(known.classes) == len(data.classes):
+            data = _with_class_names(data, {"classes": known.classes})
+        facts = as_published(config, facts, known, data)
     placed = None
     if kept is not None:
         data, placed = buffers.placed(kept, data, buffers.digest_of(config.model))
     mean, std = units(config, facts, data)
     same_units(oracle, mean, std)
     facts = {
-        "arch": config.arch or without_code(facts.get("arch") or ENOUGH.get(config.data, ARCH)),
+        "arch": arch,
         "classes": [*data.classes],
         "mean": mean and [*mean],
         "std": std and [*std],
     }
-    build = blueprint(facts["arch"], channels=data.images.shape[1], classes=len(data.classes))
+    build = blueprint(arch, channels=data.images.shape[1], classes=len(data.classes))
 
     def new() -> nn.Module:
         model = build()

@@ -1,4 +1,4 @@
-"""The units of pixels that a model takes: mean and deviation per channel."""
+"""The images that a model takes: their size, and mean and deviation per channel."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.events import warn
-from unsee.models import Checkpoint
+from unsee.models import Checkpoint, Published
 from unsee.nouns import Config, Data
 
 
@@ -35,6 +35,39 @@ def units(
             f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
         )
     return tuple(mean), tuple(std)
+
+
+def size_of(config: Config, known: Published | None) -> int | None:
+    """Return the size to bring images to: as told, else the only one that the network takes."""
+    if config.size is not None or known is None or not known.only_size:
+        return config.size
+    warn(f"images are brought to {known.size} x {known.size}, the only size that this --arch takes")
+    return known.size
+
+
+def as_published(
+    config: Config, facts: dict[str, Any], known: Published | None, data: Data
+) -> dict[str, Any]:
+    """Add the mean and std of published weights to what a checkpoint says, where it says neither.
+
+    Args:
+        config: what it tells goes before.
+        facts: of the checkpoint.
+        known: of its architecture.
+        data: its images are to be bytes, and of as many channels.
+
+    """
+    told = any(getattr(config, key) or facts.get(key) for key in ("mean", "std"))
+    if known is None or told or data.images.dtype != torch.uint8:
+        return facts
+    if len(known.mean) != data.images.shape[1]:
+        return facts
+    mean, std = [*known.mean], [*known.std]
+    warn(
+        f"the checkpoint says nothing of mean and std: taken are {mean} and {std}, of the published"
+        " weights of this architecture; give --mean and --std if it was trained on others"
+    )
+    return facts | {"mean": mean, "std": std}
 
 
 def same_units(
