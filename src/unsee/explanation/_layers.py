@@ -1,5 +1,7 @@
 """Which layer of a network Grad-CAM looks at, of maps or of tokens."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -70,11 +72,11 @@ def _with_maps(model: nn.Module, images: Tensor) -> list[str]:
         for hook in hooks:
             hook.remove()
     useful = {name: shape for name, shape in ended.items() if _is_useful(shape, images.shape)}
-    repeated = [name for name in blocks(model, images) if name in useful]
-    if len(repeated) > 1:
-        layer = _attended(model, repeated, useful)
-        return [*useful][: [*useful].index(layer) + 1]
-    found = [name for name, shape in useful.items() if len(shape) == 4]
+    repeated = blocks(model, images)
+    if repeated:
+        found = _up_to(_attended(model, repeated, useful), useful)
+    else:
+        found = [name for name, shape in useful.items() if len(shape) == 4]
     if not found:
         raise ModelError(
             f"Expected a layer with maps of at least {GRID} x {GRID}, got none, nor blocks of as "
@@ -88,11 +90,20 @@ def _is_useful(shape: torch.Size, images: torch.Size) -> bool:
     return where is not None and min(where.height, where.width) >= GRID
 
 
-def _attended(model: nn.Module, repeated: list[str], useful: dict[str, torch.Size]) -> str:
+def _attended(
+    model: nn.Module, repeated: Sequence[str], useful: Mapping[str, torch.Size]
+) -> str | None:
     """Return the norm with which the last of these blocks begins; else the block before it."""
-    last = repeated[-1]
-    inside = (name for name in useful if name.startswith(f"{last}."))
-    first = next((name for name in inside if useful[name] == useful[last]), None)
+    *before, last = repeated
+    earlier = [name for name in before if name in useful]
+    inside = [name for name in useful if name.startswith(f"{last}.")]
+    first = next((name for name in inside if useful[name] == useful.get(last)), None)
     weights = [] if first is None else [*model.get_submodule(first).parameters()]
-    is_norm = bool(weights) and all(weight.dim() == 1 for weight in weights)
-    return first if first is not None and is_norm else repeated[-2]
+    if weights and all(weight.dim() == 1 for weight in weights):
+        return first
+    return earlier[-1] if earlier else None
+
+
+def _up_to(layer: str | None, useful: Mapping[str, torch.Size]) -> list[str]:
+    names = [*useful]
+    return [] if layer is None else names[: names.index(layer) + 1]
