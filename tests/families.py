@@ -4,8 +4,9 @@ But for MobileNet, which cannot be had without it.
 """
 
 import torch
+from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.convnext import ConvNeXt
-from timm.models.mobilenetv3 import mobilenetv3_small_050
+from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -39,7 +40,15 @@ def convnext(channels, classes):
 
 
 def mobilenet(channels, classes):
-    return mobilenetv3_small_050(in_chans=channels, num_classes=classes, drop_rate=0.1)
+    """A depthwise block with squeeze-and-excitation and an inverted residual."""
+    return MobileNetV3(
+        decode_arch_def([["ds_r1_k3_s1_e1_c8_se0.25_nre"], ["ir_r1_k3_s2_e2_c16"]]),
+        in_chans=channels,
+        num_classes=classes,
+        stem_size=8,
+        num_features=24,
+        drop_rate=0.1,
+    )
 
 
 class Tied(nn.Module):
