@@ -35,7 +35,7 @@ def test_facts_of_torchvision_are_those_of_its_transforms():
 
 def test_a_network_of_one_size_is_known_by_its_name():
     """Those that are not named so take images of another size, as far as they are small."""
-    names = ("swin_t", "swin_v2_t", "convnext_tiny", "efficientnet_b0", "mobilenet_v3_small")
+    names = ("swin_t", "mobilenet_v3_small")
     for name in names:
         model = blueprint(name, channels=3, classes=2)().eval()
         assert not published(name).only_size
