@@ -27,7 +27,10 @@ def test_the_page_shows_what_was_found(sweep):
 def test_every_network_went_all_the_way_or_says_why_not(sweep):
     for name, row in json.loads(sweep.RESULTS.read_text()).items():
         steps = ("trains", "snu", "snu_deep", "control", "stored")
-        assert "error" not in row and all(row[step] for step in steps), name
+        if "error" in row:  # the one thing that may end it here, with the remedy
+            assert "try a lower rate" in row["error"], name
+            continue
+        assert all(row[step] for step in steps), name
         assert row["explained"] or "nothing to explain" in row["why"], name
 
 
