@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,21 @@ from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.folder import digest
 from unsee.methods import Method, find
-from unsee.models import Checkpoint, blueprint, normalise, output_layer, read, without_code
+from unsee.models import (
+    Checkpoint,
+    blueprint,
+    normalise,
+    output_layer,
+    published,
+    read,
+    without_code,
+)
 from unsee.nouns import Config, Data, Split
 from unsee.ranks import gpu_each, same
 from unsee.references import digest_of, left_out_the_same, named_oracles
 from unsee.requirements import Requirement, parse
 from unsee.training import has_fast_bf16, predict
-from unsee.units import same_units, units
+from unsee.units import as_published, named_by, same_units, size_of, units
 from unsee.verdict import Policy, load_policy
 
 ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurate, on a CPU
@@ -173,25 +181,30 @@ def lay_out(config: Config) -> Bench:
     named = (config.model, config.init, oracles[0] if oracles else None)
     given, init, oracle = (None if path is None else read(Path(path)) for path in named)
     kept = None if config.buffer is None else buffers.read(Path(config.buffer))
-    some = kept is not None
-    data = sources.load(config.data, size=config.size, classes=config.classes, some=some)
+    facts = {**(init.facts if init else {}), **(given.facts if given else {})}
+    arch = config.arch or without_code(facts.get("arch") or ENOUGH.get(config.data, ARCH))
+    size, some = size_of(config, known := published(arch)), kept is not None
+    data = sources.load(config.data, size=size, classes=config.classes, some=some)
     if kept is not None:
         data = sources.aligned(data, kept.data.classes)
-    facts = {**(init.facts if init else {}), **(given.facts if given else {})}
     for checkpoint in (given, init, oracle):
-        data = _with_class_names(data, checkpoint.facts if checkpoint else {})
+        data = named_by(data, checkpoint.facts if checkpoint else {})
+    if known is not None and (given or init):  # weights from elsewhere
+        if "classes" not in facts and len(known.classes) == len(data.classes):
+            data = named_by(data, {"classes": known.classes})
+        facts = as_published(config, facts, known, data)
     placed = None
     if kept is not None:
         data, placed = buffers.placed(kept, data, buffers.digest_of(config.model))
     mean, std = units(config, facts, data)
     same_units(oracle, mean, std)
     facts = {
-        "arch": config.arch or without_code(facts.get("arch") or ENOUGH.get(config.data, ARCH)),
+        "arch": arch,
         "classes": [*data.classes],
         "mean": mean and [*mean],
         "std": std and [*std],
     }
-    build = blueprint(facts["arch"], channels=data.images.shape[1], classes=len(data.classes))
+    build = blueprint(arch, channels=data.images.shape[1], classes=len(data.classes))
 
     def new() -> nn.Module:
         model = build()
@@ -243,25 +256,6 @@ def chosen_device(name: str) -> torch.device:
             "--nproc-per-node, or take --device cpu"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _with_class_names(data: Data, facts: dict[str, Any]) -> Data:
-    """Give numbered classes the names that the checkpoint knows.
-
-    Raises:
-        ModelError: if the checkpoint has another number of classes, or another order of the same.
-
-    """
-    named = tuple(facts.get("classes") or data.classes)
-    numbered = data.classes == tuple(map(str, range(len(data.classes))))
-    if len(named) == len(data.classes) and numbered:
-        return replace(data, classes=named)
-    if named != data.classes and (len(named) != len(data.classes) or {*named} == {*data.classes}):
-        raise ModelError(
-            f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got "
-            f"{[*data.classes][:12]}: give the names in the order of the labels with --classes"
-        )
-    return data
 
 
 def knows_its_images(bench: Bench, given: Checkpoint, train: Data) -> None:

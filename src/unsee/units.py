@@ -1,5 +1,6 @@
-"""The units of pixels that a model takes: mean and deviation per channel."""
+"""What a model takes and says: the size of its images, their mean and deviation, its classes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.events import warn
-from unsee.models import Checkpoint
+from unsee.models import Checkpoint, Published
 from unsee.nouns import Config, Data
 
 
@@ -35,6 +36,39 @@ def units(
             f"Expected one --mean and --std per channel ({channels}), got {mean} and {std}"
         )
     return tuple(mean), tuple(std)
+
+
+def size_of(config: Config, known: Published | None) -> int | None:
+    """Return the size to bring images to: as told, else the only one that the network takes."""
+    if config.size is not None or known is None or not known.only_size:
+        return config.size
+    warn(f"images are brought to {known.size} x {known.size}, the only size that this --arch takes")
+    return known.size
+
+
+def as_published(
+    config: Config, facts: dict[str, Any], known: Published | None, data: Data
+) -> dict[str, Any]:
+    """Add the mean and std of published weights to what a checkpoint says, where it says neither.
+
+    Args:
+        config: what it tells goes before.
+        facts: of the checkpoint.
+        known: of its architecture.
+        data: its images are to be bytes, and of as many channels.
+
+    """
+    told = any(getattr(config, key) or facts.get(key) for key in ("mean", "std"))
+    if known is None or told or data.images.dtype != torch.uint8:
+        return facts
+    if len(known.mean) != data.images.shape[1]:
+        return facts
+    mean, std = [*known.mean], [*known.std]
+    warn(
+        f"the checkpoint says nothing of mean and std: taken are {mean} and {std}, of the published"
+        " weights of this architecture; give --mean and --std if it was trained on others"
+    )
+    return facts | {"mean": mean, "std": std}
 
 
 def same_units(
@@ -64,3 +98,22 @@ def moments(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
     std = (squares / n - mean.square()).clamp_min(1e-8).sqrt()
     places = [[round(x, 4) for x in values.tolist()] for values in (mean, std)]
     return tuple(places[0]), tuple(max(x, 1e-4) for x in places[1])
+
+
+def named_by(data: Data, facts: dict[str, Any]) -> Data:
+    """Give numbered classes the names that the checkpoint knows.
+
+    Raises:
+        ModelError: if the checkpoint has another number of classes, or another order of the same.
+
+    """
+    named = tuple(facts.get("classes") or data.classes)
+    numbered = data.classes == tuple(map(str, range(len(data.classes))))
+    if len(named) == len(data.classes) and numbered:
+        return replace(data, classes=named)
+    if named != data.classes and (len(named) != len(data.classes) or {*named} == {*data.classes}):
+        raise ModelError(
+            f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got "
+            f"{[*data.classes][:12]}: give the names in the order of the labels with --classes"
+        )
+    return data

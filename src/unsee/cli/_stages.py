@@ -215,13 +215,13 @@ def explain(
 
 def _compared(context: Context, stage: str, *names: str) -> "Run":
     """Audit the models that a command line names; by ``names`` only some audits."""
-    from unsee import auditing, audits, events, models, preparation, reporting
-
     flag = context.params
     original = flags.required(flag["original"], "--original", "original.safetensors")
     after = flags.required(flag["unlearned"], "--unlearned", "model.safetensors")
     flags.required(flag["forget"], "--forget", "class=3")
     config = flags.config_of(context, model=original, oracle=flag["retrained"] or "none")
+    from unsee import auditing, audits, events, models, preparation, reporting
+
     with _stage(stage, quiet=flag["quiet"]), events.noted() as notes:
         job = preparation.prepare(config)
         done = auditing.audit(

@@ -4,11 +4,13 @@ Grad-CAM is unscaled, and the feature maps of all models share one plane.
 """
 
 from unsee.explanation._gradcam import (
-    explained_layer as explained_layer,
     gradcam as gradcam,
     gradcams as gradcams,
-    mapped_stages as mapped_stages,
     saliency as saliency,
+)
+from unsee.explanation._layers import (
+    explained_layer as explained_layer,
+    mapped_stages as mapped_stages,
 )
 from unsee.explanation._look import (
     control as control,

@@ -1,4 +1,8 @@
-"""Grad-CAM (Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391), equations 1 and 2."""
+"""Grad-CAM (Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391), equations 1 and 2.
+
+Of a layer of tokens the same: what stands for no place is left out, and the channels of the others
+are laid out over the image as maps (as ``reshape_transform`` of pytorch-grad-cam does).
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,75 +13,13 @@ from torch.nn.functional import interpolate
 
 from unsee.data import as_floats
 from unsee.errors import ModelError
-from unsee.models import stages
+from unsee.explanation._layers import explained_layer
+from unsee.models import places
 from unsee.nouns import Data
 from unsee.training import device_of, switched_off
 
-GRID = 4  # a map of fewer pixels a side shows no place
 BATCH = 64  # images at a time
 Question = tuple[Tensor | None, Sequence[str]]  # classes (None: the answered ones), layers
-
-
-def explained_layer(model: nn.Module, images: Tensor) -> str:
-    """Return the deepest module whose output still has a useful spatial size, 4 x 4 or more.
-
-    Args:
-        model: stays as it is.
-        images: ``[B, C, H, W]`` to run it on; one is enough.
-
-    Raises:
-        ModelError: if no module gives maps ``[B, C, h, w]`` of that size.
-
-    """
-    return _with_maps(model, images)[-1]
-
-
-def mapped_stages(model: nn.Module, images: Tensor) -> list[str]:
-    """Return those of :func:`unsee.models.stages` with maps of 4 x 4 or more, in running order.
-
-    Args:
-        model: stays as it is.
-        images: ``[B, C, H, W]`` to run it on; one is enough.
-
-    Returns:
-        Names of modules; the last one is that of :func:`explained_layer`.
-
-    Raises:
-        ModelError: if there is none.
-
-    """
-    useful = _with_maps(model, images)
-    names = [name for name in stages(model, images) if name in useful[:-1]]
-    return [*names, useful[-1]]
-
-
-def _with_maps(model: nn.Module, images: Tensor) -> list[str]:
-    """Return all modules that give maps of a useful size, in the order of their last calls."""
-    ended: dict[str, torch.Size] = {}  # in the order of each module's last call
-
-    def note(name: str, output: object) -> None:
-        ended.pop(name, None)  # one ReLU may serve many layers: what counts is its last output
-        if isinstance(output, Tensor):
-            ended[name] = output.shape
-
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
-        with torch.no_grad(), switched_off(model.modules(), "training"):
-            model(images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    useful = [name for name, shape in ended.items() if len(shape) == 4 and min(shape[2:]) >= GRID]
-    if not useful:
-        raise ModelError(
-            f"Expected a layer with maps of at least {GRID} x {GRID}, got none: "
-            "there is nothing to explain by Grad-CAM"
-        )
-    return useful
 
 
 @contextmanager
@@ -150,7 +92,8 @@ def _explained(
     found = []
     # Whatever the caller works in, and a layer that the logits do not hang on has no evidence.
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        logits = model(as_floats(data.take(rows).to(device)))
+        images = as_floats(data.take(rows).to(device))
+        logits = model(images)
         for classes, names in questions:
             asked = logits.argmax(1) if classes is None else classes[rows].to(device)
             scores = logits.gather(1, asked[:, None]).sum()
@@ -160,12 +103,24 @@ def _explained(
             )
             found.append(
                 {
-                    name: (slope.mean((2, 3), keepdim=True) * output).sum(1).relu()
+                    name: _map(slope, output, images.shape)
                     for name, slope, output in zip(names, slopes, caught, strict=True)
                 }
             )
     outputs.clear()
     return [{name: m.detach().float().cpu() for name, m in maps.items()} for maps in found]
+
+
+def _map(slope: Tensor, output: Tensor, images: torch.Size) -> Tensor:
+    """Return ``[B, h, w]``: equations 1 and 2."""
+    where = places(output.shape, images)
+    if where is None:
+        raise ModelError(
+            f"Expected a layer with maps or tokens to explain, got one that puts out "
+            f"{[*output.shape]}: name another"
+        )
+    slope, output = where.maps(slope), where.maps(output)
+    return (slope.mean((2, 3), keepdim=True) * output).sum(1).relu()
 
 
 def gradcam(
@@ -179,7 +134,8 @@ def gradcam(
     """Return where ``model`` finds evidence for a class, in units of that class's logit.
 
     The weight of a channel is the mean gradient of the logit (equation 1); a map is the positive
-    part of the weighted sum of the channels (equation 2).  It is not scaled: a scale per image
+    part of the weighted sum of the channels (equation 2), over the tokens of places where the layer
+    puts out tokens.  It is not scaled: a scale per image
     would hide that the evidence is gone.
 
     Args:

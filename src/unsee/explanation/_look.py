@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unsee.data import as_floats
 from unsee.errors import ModelError
-from unsee.explanation._gradcam import gradcams, mapped_stages
+from unsee.explanation._gradcam import gradcams
+from unsee.explanation._layers import mapped_stages
 from unsee.models import reinitialised
 from unsee.nouns import Data, Maps, Seen, View
 from unsee.training import device_of, predict

@@ -18,8 +18,11 @@ from unsee.models._layers import (
     reinitialised as reinitialised,
 )
 from unsee.models._normalise import normalise as normalise, pixel_unit as pixel_unit
+from unsee.models._places import Places as Places, places as places
+from unsee.models._published import Published as Published, published as published
 from unsee.models._stages import (
     StageMeans as StageMeans,
+    blocks as blocks,
     stage_of_weights as stage_of_weights,
     stages as stages,
 )

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ from unsee.errors import ModelError
 from unsee.models._words import told
 
 Factory = Callable[[], nn.Module]
+ORIGIN = "unsee_blueprint"  # what a model was built by, kept on it and on its copies
 STEMS = ("cifar-pool", "cifar", "imagenet")
 FORMS = (
     "convnet; resnet18:STEM with a STEM among cifar-pool, cifar, imagenet; a torchvision name; "
@@ -40,6 +41,18 @@ def blueprint(arch: str, *, channels: int, classes: int) -> Factory:
             raises is raised as it is.
 
     """
+    build = _found(arch, channels, classes)
+    return partial(_remembering, build, {"arch": arch, "channels": channels, "classes": classes})
+
+
+def _remembering(build: Factory, origin: dict[str, Any]) -> nn.Module:
+    """Let a model know what it was built by, so that another can be built."""
+    model = build()
+    setattr(model, ORIGIN, origin)
+    return model
+
+
+def _found(arch: str, channels: int, classes: int) -> Factory:
     family, colon, detail = arch.partition(":")
     if family == "resnet18" and colon:
         if detail not in STEMS:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unsee.errors import ModelError
+from unsee.models._architectures import ORIGIN, blueprint
 
 MARK = "unsee_output_layer"  # the name that --output-layer chose, kept on our copies of a model
 
@@ -67,6 +68,9 @@ def named_output(model: nn.Module) -> nn.Module | None:
 def reinitialised(model: nn.Module) -> nn.Module:
     """Return a copy of ``model`` with new weights, each module by its own ``reset_parameters``.
 
+    A model of :func:`unsee.models.blueprint` of which modules have none, such as the class token of
+    a transformer or the scales of a ConvNeXt, gets the weights of another that is built alike.
+
     Raises:
         ModelError: naming the modules that hold weights, or statistics of the images, and cannot
             start anew by themselves.
@@ -78,12 +82,17 @@ def reinitialised(model: nn.Module) -> nn.Module:
         for name, module in model.named_modules()
         if not hasattr(module, "reset_parameters") and _holds(module, name, saved)
     ]
+    fresh = copy.deepcopy(model)
+    if stuck and (origin := getattr(model, ORIGIN, None)) is not None:
+        own, new = fresh.state_dict(), blueprint(**origin)().state_dict()
+        if {name: x.shape for name, x in own.items()} == {name: x.shape for name, x in new.items()}:
+            fresh.load_state_dict(new)
+            return fresh
     if stuck:
         raise ModelError(
             f"Expected a factory of untrained models or a checkpoint to restart from (--init), "
             f"got neither, and these modules cannot be re-initialised: {stuck[:5]}"
         )
-    fresh = copy.deepcopy(model)
     for module in fresh.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()  # type: ignore[operator]

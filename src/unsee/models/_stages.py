@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from unsee.models._places import Places, has_aspect, places
+
 MOST, TOKENS = 8, 4  # stages; blocks of a transformer
 OUTPUT = "output"  # the weights behind the last stage
 
@@ -58,10 +60,10 @@ def _traced(model: nn.Module, images: Tensor) -> _Trace:
 def stages(model: nn.Module, images: Tensor) -> tuple[str, ...]:
     """Return names of modules whose outputs stand for the stages, from the stem on.
 
-    * Of modules that give maps ``[B, C, h, w]`` of more than one place, one for every size
-      ``h x w`` (for every shape, if there are only one or two sizes): the last to run of the
-      outermost.  Of a ResNet these are the stem's ReLU and its layers 1 to 4.  Sizes of another
-      aspect than the image's are no maps.
+    * Of modules that give maps ``[B, C, h, w]`` (or, channels last, ``[B, h, w, C]``) of more than
+      one place, one for every size ``h x w`` (for every shape, if there are only one or two sizes):
+      the last to run of the outermost.  Of a ResNet these are the stem's ReLU and its layers 1 to
+      4.  Sizes of another aspect than the image's are no maps.
     * Of networks of tokens ``[B, T, D]`` (their last output with places is of that form) up to 4 of
       the blocks, evenly spread over the depth.
 
@@ -73,31 +75,55 @@ def stages(model: nn.Module, images: Tensor) -> tuple[str, ...]:
         At most 8 names in order of execution, thinned evenly; none, if no output has places.
 
     """
-    shapes = _traced(model, images).shapes
-    shapes.pop("", None)
-    maps = {name: shape for name, shape in shapes.items() if _is_map(shape, images.shape)}
-    tokens = [name for name, shape in shapes.items() if len(shape) == 3 and shape[1] > 1]
-    order = [name for name in shapes if name in maps or name in tokens]
-    if not order:
-        return ()
-    if order[-1] in tokens:
-        return _spread(_blocks(model, tokens), TOKENS)
-    sizes = {shape[2:] for shape in maps.values()}
+    maps, tokens = _with_places(model, images)
+    if tokens:
+        return _spread(_blocks(model, tokens) or tokens, TOKENS)
+    sizes = {(where.height, where.width) for where, _ in maps.values()}
     last: dict[tuple[int, ...], str] = {}
-    for name, shape in maps.items():
-        size = shape[2:] if len(sizes) > 2 else shape[1:]
+    for name, (where, channels) in maps.items():
+        size = (where.height, where.width, *(() if len(sizes) > 2 else (channels,)))
         if size not in last or name.count(".") <= last[size].count("."):
             last[size] = name
     order = [name for name in maps if name in last.values()]
     return _spread(order, MOST)
 
 
-def _is_map(shape: torch.Size, images: torch.Size) -> bool:
-    """Say whether these are ``[B, C, h, w]``: of the image's aspect, up to a rounded border."""
-    if len(shape) != 4 or shape[2] * shape[3] < 2:
-        return False
-    height, width = images[2:]
-    return abs(shape[2] * width - shape[3] * height) <= max(height, width)
+def blocks(model: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """Return all blocks of a network of tokens, in order of execution; none, if none repeats.
+
+    None of a network of maps either.
+
+    Args:
+        model: stays as it is.
+        images: ``[B, C, H, W]`` to run it on; one is enough.
+
+    """
+    _, tokens = _with_places(model, images)
+    return tuple(_blocks(model, tokens))
+
+
+def _with_places(
+    model: nn.Module, images: Tensor
+) -> tuple[dict[str, tuple[Places, int]], list[str]]:
+    """Return the modules that give maps, with their channels, and those that give tokens.
+
+    The latter only of a network of tokens: one whose last output with places is of that form.
+    """
+    shapes = _traced(model, images).shapes
+    shapes.pop("", None)
+    # Where there are tokens, dropout puts out attention [B, heads, T, T], which looks like maps.
+    passed_over = nn.Dropout if any(len(shape) == 3 for shape in shapes.values()) else ()
+    maps = {}
+    for name, shape in shapes.items():
+        is_map = len(shape) == 4 and not isinstance(model.get_submodule(name), passed_over)
+        where = places(shape, images.shape) if is_map else None
+        if where and where.layout == "channels last":
+            maps[name] = where, shape[3]
+        elif where and has_aspect(shape[2:], images.shape):
+            maps[name] = where, shape[1]
+    tokens = [name for name, shape in shapes.items() if len(shape) == 3 and shape[1] > 1]
+    order = [name for name in shapes if name in maps or name in tokens]
+    return maps, tokens if order and order[-1] in tokens else []
 
 
 def _blocks(model: nn.Module, names: list[str]) -> list[str]:
@@ -109,7 +135,7 @@ def _blocks(model: nn.Module, names: list[str]) -> list[str]:
     }
     repeated = {kind: n for kind, n in Counter(kinds.values()).items() if n > 1}
     if not repeated:
-        return names
+        return []
     chosen = min(repeated, key=lambda kind: (kind[0], -repeated[kind]))
     return [name for name, kind in kinds.items() if kind == chosen]
 
@@ -158,6 +184,7 @@ class StageMeans:
         """Take the names of the stages, and ``[n]`` the rows to keep, none of them twice."""
         self.stages, self.rows = tuple(stages), rows
         self._means: dict[str, Tensor] = {}
+        self._images: torch.Size | None = None  # the shape of the batch that passes
         self._places, self._inside = rows, rows
 
     @contextmanager
@@ -167,6 +194,7 @@ class StageMeans:
             model.get_submodule(name).register_forward_hook(partial(self._keep, name))
             for name in self.stages
         ]
+        hooks.append(model.register_forward_pre_hook(self._entered))
         try:
             yield
         finally:
@@ -179,9 +207,15 @@ class StageMeans:
         self._places = ((self.rows >= first) & (self.rows <= last)).nonzero()[:, 0]
         self._inside = self.rows[self._places] - first
 
+    def _entered(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._images = args[0].shape
+
     def _keep(self, name: str, _: nn.Module, __: object, output: Tensor) -> None:
         if len(self._inside):
             some = output[self._inside.to(output.device)].float()
+            where = places(some.shape, self._images) if self._images and some.dim() == 4 else None
+            if where and where.layout == "channels last":
+                some = where.maps(some)
             mean = some.mean((2, 3) if some.dim() == 4 else 1).cpu()
             kept = self._means.setdefault(name, mean.new_zeros(len(self.rows), mean.shape[1]))
             kept[self._places] = mean  # of a module that runs twice, the last output stays

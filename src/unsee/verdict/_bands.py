@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scipy import stats
-
 from unsee.nouns import Measurement
 
 State = Literal["inside", "above", "below", "unknown"]
@@ -60,6 +58,8 @@ def prediction_band(values: Sequence[float], level: float) -> tuple[float, float
     k = len(values)
     mean = math.fsum(values) / k
     s = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (k - 1))
+    from scipy import stats  # half a second of every `unsee policy`
+
     half = float(stats.t.ppf(1 - level / 2, k - 1)) * s * math.sqrt(1 + 1 / k)
     return mean - half, mean + half
 
