@@ -404,7 +404,7 @@ def test_a_worker_on_the_command_line_hands_back_on_sigterm(tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
         place = ("--folder", str(tmp_path / "jobs"), "--lease", "600")
         process = subprocess.Popen([*command, *place], env=environment, stderr=subprocess.PIPE)
-        log, end = tmp_path / "jobs" / "job-00001" / "run" / "events.jsonl", time.monotonic() + 90
+        log, end = tmp_path / "jobs" / "job-00001" / "run" / "events.jsonl", time.monotonic() + 180
         while not (log.exists() and '"progress"' in log.read_text()):
             assert process.poll() is None and time.monotonic() < end, process.communicate()
             time.sleep(0.05)
