@@ -252,6 +252,27 @@ def test_a_run_folder_that_another_process_holds_is_tried_later(ledger, tmp_path
     assert states(ledger) == ["audited"]
 
 
+def test_a_run_that_was_begun_with_other_data_is_begun_anew(ledger, tmp_path):
+    first, second = (ledger.add("case-1", Config(), ids=[f"train/{n}"], by="ana") for n in range(2))
+    run = Served()
+    ledger.approve(first, by="ben")
+    worker(ledger, tmp_path, run).serve(once=True)
+    ledger.approve(second, by="ben")
+    with pipelines.opened(taken(ledger, tmp_path).folder / "run", "words of a dead worker"):
+        pass
+    expire(ledger)
+    ledger.close(first, by="ben", done=[*CHECKLIST])  # so it is no earlier request any more
+
+    def strict(config, folder):
+        with pipelines.opened(folder, f"earlier: {config.earlier}"):
+            return run(config, folder)
+
+    with pytest.warns(UserWarning, match="RunError"):
+        worker(ledger, tmp_path, strict).serve(once=True)
+    assert states(ledger) == ["completed", "audited"] and ledger.show(second).job == 3
+    assert run.asked[-1][0].earlier == () and ledger.verify().why == ""
+
+
 # Leases.
 
 
