@@ -69,6 +69,7 @@ def load(kind, url, folder, *, requests, clients, workers, kills):
         alive[name] = context.Process(target=stub_worker.work, args=asked, daemon=True)
         alive[name].start()
 
+    Ledger(url).engine.dispose()
     begun = time.monotonic()
     people = [
         context.Process(
