@@ -6,7 +6,7 @@
 # make buffers    what is left where less and less of what stays is shown: half an hour
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
-# make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 10 minutes
+# make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
 BIN := .venv/bin
