@@ -7,7 +7,7 @@
 # make ablation   how the deep recipe was found: what is not there of its record, 2 minutes a cell
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
-# make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 10 minutes
+# make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
 # make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes

@@ -124,6 +124,10 @@ def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
         (("request", "add", "Anna", "--forget", "class=3", "--as", "x"), "opaque subject"),
         (("request", "add", "c1", "--forget", "ids=no", "--as", "x"), "Expected a text file"),
         (("request", "add", "c1", "--forget", "class=3", "--as", "x", "--due", "1.1.27"), "a date"),
+        (
+            ("request", "add", "c1", "--forget", "class=3", "--as", "x", "--policy", "no"),
+            "there is none",
+        ),
         (("request", "close", "1", "--as", "x", "--not-done", "backups"), "got no reason"),
         (("request", "extend", "1", "--as", "x", "--why", "y"), "Expected --until"),
         (("worker", "--lease", "0"), "seconds above 0"),

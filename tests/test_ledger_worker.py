@@ -252,6 +252,27 @@ def test_a_run_folder_that_another_process_holds_is_tried_later(ledger, tmp_path
     assert states(ledger) == ["audited"]
 
 
+def test_a_run_that_was_begun_with_other_data_is_begun_anew(ledger, tmp_path):
+    first, second = (ledger.add("case-1", Config(), ids=[f"train/{n}"], by="ana") for n in range(2))
+    run = Served()
+    ledger.approve(first, by="ben")
+    worker(ledger, tmp_path, run).serve(once=True)
+    ledger.approve(second, by="ben")
+    with pipelines.opened(taken(ledger, tmp_path).folder / "run", "words of a dead worker"):
+        pass
+    expire(ledger)
+    ledger.close(first, by="ben", done=[*CHECKLIST])  # so it is no earlier request any more
+
+    def strict(config, folder):
+        with pipelines.opened(folder, f"earlier: {config.earlier}"):
+            return run(config, folder)
+
+    with pytest.warns(UserWarning, match="RunError"):
+        worker(ledger, tmp_path, strict).serve(once=True)
+    assert states(ledger) == ["completed", "audited"] and ledger.show(second).job == 3
+    assert run.asked[-1][0].earlier == () and ledger.verify().why == ""
+
+
 # Leases.
 
 
@@ -404,7 +425,7 @@ def test_a_worker_on_the_command_line_hands_back_on_sigterm(tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
         place = ("--folder", str(tmp_path / "jobs"), "--lease", "600")
         process = subprocess.Popen([*command, *place], env=environment, stderr=subprocess.PIPE)
-        log, end = tmp_path / "jobs" / "job-00001" / "run" / "events.jsonl", time.monotonic() + 90
+        log, end = tmp_path / "jobs" / "job-00001" / "run" / "events.jsonl", time.monotonic() + 180
         while not (log.exists() and '"progress"' in log.read_text()):
             assert process.poll() is None and time.monotonic() < end, process.communicate()
             time.sleep(0.05)
@@ -417,17 +438,19 @@ def test_a_worker_on_the_command_line_hands_back_on_sigterm(tmp_path):
 
 def test_workers_that_are_killed_at_random_serve_each_request_once(url, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stub_worker"])
-    rng, alive, killed = random.Random(0), [], 0
+    context.set_forkserver_preload(["stub_worker", "sqlalchemy.dialects.postgresql.psycopg"])
+    rng, alive, killed = random.Random(0), {}, 0
+    busy = sqlalchemy.select(job_table.c.worker).where(job_table.c.state == "running")
     with Ledger(url) as ledger:
         for n in range(40):
             config = dataclasses.replace(Config(), seed=n % 6)  # six models
             approved(ledger, f"where=person:{n}", config=config)
 
         def start():
-            asked = (url, str(tmp_path / "jobs"), f"w{killed}.{len(alive)}", 1.0)
-            alive.append(context.Process(target=stub_worker.work, args=asked, daemon=True))
-            alive[-1].start()
+            name = f"w{killed + len(alive)}"
+            asked = (url, str(tmp_path / "jobs"), name, 1.0)
+            alive[name] = context.Process(target=stub_worker.work, args=asked, daemon=True)
+            alive[name].start()
 
         for _ in range(3):
             start()
@@ -435,19 +458,21 @@ def test_workers_that_are_killed_at_random_serve_each_request_once(url, tmp_path
         try:
             while {*states(ledger)} != {"audited"}:
                 assert time.monotonic() < end, states(ledger)
-                time.sleep(rng.uniform(0.05, 0.4))
-                if killed < 10:
-                    victim = alive.pop(rng.randrange(len(alive)))
+                time.sleep(rng.uniform(0.01, 0.3))
+                with ledger.reading() as connection:
+                    at_work = [x for x in connection.execute(busy).scalars() if x in alive]
+                if killed < 10 and at_work:
+                    victim = alive.pop(rng.choice(at_work))
                     victim.kill()
                     victim.join()
                     killed += 1
                     start()
         finally:
-            for process in alive:
+            for process in alive.values():
                 process.kill()
                 process.join()
         rows = ledger.entries()
-        assert killed and ledger.verify().why == ""
+        assert killed and "taken over" in {row.what for row in rows} and ledger.verify().why == ""
         for number in range(1, 41):
             assert [r.what for r in rows if r.request == number].count("audited") == 1
         models = ledger.models()

@@ -19,12 +19,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # also of the processes below
 import stub_worker
+from sqlalchemy import func, select
 
 from unsee.errors import UnseeError
 from unsee.ledger import CHECKLIST, Ledger, Worker
+from unsee.ledger._schema import jobs
 from unsee.nouns import Config
 
 LINES, LEASE = 20, 2.0  # models that the requests are about; seconds
+BUSY = select(jobs.c.worker).where(jobs.c.state == "running")
 HEAD = ("database", "requests", "kills", "done once", "seconds", "errors of clients", "log")
 
 
@@ -57,15 +60,16 @@ def client(url, name, numbers, errors):
 def load(kind, url, folder, *, requests, clients, workers, kills):
     """Run it once, and return a row of the table."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stub_worker"])
-    Ledger(url).engine.dispose()
-    errors, rng, killed, alive = context.Queue(), random.Random(0), 0, []
+    context.set_forkserver_preload(["stub_worker", "sqlalchemy.dialects.postgresql.psycopg"])
+    errors, rng, killed, alive = context.Queue(), random.Random(0), 0, {}
 
     def start():
-        asked = (url, str(folder / "jobs"), f"worker {killed + len(alive)}", LEASE)
-        alive.append(context.Process(target=stub_worker.work, args=asked, daemon=True))
-        alive[-1].start()
+        name = f"worker {killed + len(alive)}"
+        asked = (url, str(folder / "jobs"), name, LEASE)
+        alive[name] = context.Process(target=stub_worker.work, args=asked, daemon=True)
+        alive[name].start()
 
+    Ledger(url).engine.dispose()
     begun = time.monotonic()
     people = [
         context.Process(
@@ -77,16 +81,21 @@ def load(kind, url, folder, *, requests, clients, workers, kills):
         process.start()
     for _ in range(workers):
         start()
-    while any(process.is_alive() for process in people):
-        time.sleep(rng.uniform(0.1, 0.9))
-        if killed < kills:
-            victim = alive.pop(rng.randrange(len(alive)))
-            victim.kill()
-            victim.join()
-            killed += 1
-            start()
+    with Ledger(url) as ledger:
+        while any(process.is_alive() for process in people):
+            time.sleep(rng.uniform(0.05, 0.5))
+            with ledger.reading() as connection:
+                served = connection.execute(select(func.count(jobs.c.model))).scalar()
+                at_work = connection.execute(BUSY).scalars().all()
+            # Spread over all of the work, and most of them at workers that hold a job.
+            if killed < kills and killed * requests <= served * kills:
+                victim = rng.choice([name for name in at_work if name in alive] or [*alive])
+                alive[victim].kill()
+                alive.pop(victim).join()
+                killed += 1
+                start()
     seconds = time.monotonic() - begun
-    for process in alive:
+    for process in alive.values():
         process.kill()
         process.join()
     told = Counter()

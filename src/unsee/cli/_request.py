@@ -120,6 +120,7 @@ def add(
     }
     terms.subject(subject)
     terms.scope(rule)
+    config = terms.absolute(config)
     with ledger(url, create=True) as opened:  # nothing is made where something is wrong
         print(opened.add(subject, config, by=who, rule=rule, why=why, **dates))
 

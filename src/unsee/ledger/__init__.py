@@ -6,6 +6,7 @@ Needs SQLAlchemy and alembic: ``pip install 'unsee[ledger]'``; reading a ledger 
 from unsee.ledger._chain import Checked as Checked, Entry as Entry
 from unsee.ledger._checklist import CHECKLIST as CHECKLIST
 from unsee.ledger._ledger import Ledger as Ledger
+from unsee.ledger._line import absolute as absolute
 from unsee.ledger._models import Model as Model
 from unsee.ledger._purge import Purged as Purged
 from unsee.ledger._requests import ErasureRequest as ErasureRequest

@@ -208,7 +208,7 @@ def hand_back(log: Log, job: Job, worker: str, *, pause: float = 0.0) -> None:
             log.append(number, worker, "handed back", job=job.number)
 
 
-def fail(log: Log, job: Job, worker: str, why: str) -> None:
+def fail(log: Log, job: Job, worker: str, why: str, *, anew: bool = False) -> None:
     """Say that a job failed; requests of a batch are tried again, each alone.  Raises LeaseError.
 
     Args:
@@ -216,18 +216,18 @@ def fail(log: Log, job: Job, worker: str, why: str) -> None:
         job: that failed.
         worker: who says so.
         why: the kind of error and no more: its text may name images.
+        anew: whether all of it is tried again, in a new folder.
 
     """
     if not held(log.connection, job):
         return
     _end(log, job, "failed")
-    batch = len(job.requests) > 1
+    batch = len(job.requests) > 1 and not anew
+    if batch:
+        mine = requests.c.id.in_(job.requests)
+        log.connection.execute(update(requests).where(mine).values(alone=True))
     for number in job.requests:
-        if batch:
-            log.connection.execute(
-                update(requests).where(requests.c.id == number).values(alone=True)
-            )
-        move(log, number, "approved" if batch else "failed", worker, why, job=job.number)
+        move(log, number, "approved" if batch or anew else "failed", worker, why, job=job.number)
 
 
 def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:

@@ -17,7 +17,7 @@ State = Literal[
 TRANSITIONS: dict[State, tuple[State, ...]] = {
     "received": ("approved", "refused"),
     "approved": ("running", "refused"),
-    "running": ("audited", "failed", "approved"),  # approved: its batch failed, it is tried alone
+    "running": ("audited", "failed", "approved"),  # approved: it is tried again, perhaps alone
     "audited": ("completed", "partly_completed"),
     "failed": ("approved", "refused"),  # approved: to be tried again
     "completed": (),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsee import events
-from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, UnseeError
+from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
 from unsee.ledger import _jobs as jobs, _models as models
 from unsee.ledger._chain import Log
 from unsee.ledger._jobs import Job
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unsee.nouns import Config, Run
 
 Pipeline = Callable[["Config", Path], "Run"]
-MODEL, ORIGINAL = "model.safetensors", "original.safetensors"
+CONFIG, MODEL, ORIGINAL = "config.json", "model.safetensors", "original.safetensors"
 ERROR = "error.txt"  # the text of what failed; the log has its kind alone
 
 
@@ -102,6 +102,7 @@ class Worker:
 
     def _served(self, job: Job, heart: "Heart") -> "Served | None":
         """Run the pipeline; None: it came to nothing, and the ledger knows why."""
+        begun = (job.folder / "run" / CONFIG).exists()
         try:
             with events.listening(heart.listen):
                 return served(job, self.run)
@@ -110,7 +111,8 @@ class Worker:
         except BusyError:  # who held it is still alive, or another run has its folder
             self._say(lambda log: jobs.hand_back(log, job, self.name, pause=self.lease))
         except Exception as error:
-            self._failed(job, error)
+            # What a dead worker began was begun otherwise: an earlier request closed meanwhile.
+            self._failed(job, error, anew=begun and isinstance(error, RunError))
             return None
         return None
 
@@ -124,12 +126,12 @@ class Worker:
         if self._say(words):
             clear_ids(job.folder)
 
-    def _failed(self, job: Job, error: Exception) -> None:
+    def _failed(self, job: Job, error: Exception, *, anew: bool) -> None:
         from unsee.folder import write
 
         kind, told = type(error).__name__, traceback.format_exc()
         events.warn(f"job {job.number}, requests {[*job.requests]}: {kind}: {error}")
-        if self._say(lambda log: jobs.fail(log, job, self.name, kind)):
+        if self._say(lambda log: jobs.fail(log, job, self.name, kind, anew=anew)):
             clear_ids(job.folder)
             with suppress(OSError):  # the disk may be what failed; stderr has it
                 job.folder.mkdir(parents=True, exist_ok=True)
