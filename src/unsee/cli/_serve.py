@@ -95,7 +95,9 @@ def serve(
 
     access = web.from_file(Path(token_file)) if token_file else _announced(host, port)
     with ledger(url, create=True) as opened:
-        desk = web.Desk(opened, web.Shelf(Path(folder)), absolute(config), key and Path(key))
+        desk = web.Desk(
+            opened, web.Shelf(Path(folder)), absolute(config), Path(key) if key else None
+        )
         made = web.application(desk, access, hosts=name or ())
         uvicorn.run(
             made,

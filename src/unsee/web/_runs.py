@@ -32,9 +32,16 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
     _named(desk, name)
     done = desk.shelf.run(name) if desk.shelf.finished(name) else None
     certified = (desk.shelf.folder(name) / CERTIFICATE).is_file()
-    facts = {"name": name, "run": done, "result": result(done) if done else ""}
-    facts |= {"certified": certified, "signs": desk.key is not None}
-    return page("run.html.jinja", request, visitor, **facts)
+    return page(
+        "run.html.jinja",
+        request,
+        visitor,
+        name=name,
+        run=done,
+        result=result(done) if done else "",
+        certified=certified,
+        signs=desk.key is not None,
+    )
 
 
 @router.get("/runs/{name}/report", response_class=HTMLResponse)
