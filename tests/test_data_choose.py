@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from attacks.requests import ACCEPTED, GOOD, REFUSED
+from attacks.forget_rules import ACCEPTED, GOOD, REFUSED
 from hypothesis import given, settings, strategies as some
 
 from unsee.data import choose
