@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 CODE = """
-import json, pkgutil, sys, warnings
+import importlib.util, json, pkgutil, sys, warnings
 import matplotlib, numpy, pyarrow, scipy, sklearn, timm, torch, torchvision  # not ours
 import sklearn.decomposition, matplotlib.colors
+if importlib.util.find_spec("ray"):
+    import ray
 from test_global_state import state
 before = state()
 import unsee

@@ -1,0 +1,50 @@
+"""The API under whatever its own description allows, and more: it answers, and never breaks."""
+
+import pytest
+
+pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
+pytest.importorskip("schemathesis", reason="needs schemathesis to draw messages")
+
+import schemathesis
+from hypothesis import given, settings
+
+from unsee.ledger import Ledger
+from unsee.nouns import Config
+from unsee.web import Desk, Shelf, application, fresh
+
+EXPECTED = (200, 201, 401, 403, 404, 405, 413, 414, 422)
+PREVIEW = "/api/v1/preview"  # opens the data each time: it has its own tests
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuzzed")
+    with Ledger(str(folder / "ledger.sqlite")) as ledger:
+        desk = Desk(ledger, Shelf(folder / "jobs"), Config(data="digits"))
+        for n in range(3):
+            desk.ledger.add(f"case-{n}", desk.config, by="ana", rule="class=1")
+        access, tokens = fresh()
+        headers = {"host": "127.0.0.1", "authorization": f"Bearer {tokens['approver']}"}
+        app = application(desk, access)
+        schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers=headers)
+        schema.config.update(headers=headers)
+        yield schema.exclude(path=PREVIEW)
+        assert ledger.verify().bad is None  # whatever was asked of it
+
+
+def test_every_message_gets_an_answer(described):
+    seen = dict[int, int]()
+    for found in described.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=15, deadline=None, derandomize=True, database=None)
+        @given(case=operation.as_strategy())
+        def ask(case):
+            answer = case.call()
+            seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+            assert answer.status_code in EXPECTED, f"{case.method} {case.path}: {answer.text}"
+            if answer.status_code >= 400:
+                assert "Traceback" not in answer.text and "/src/" not in answer.text
+
+        ask()
+    assert {200, 404, 422} <= seen.keys(), seen  # it came through, found nothing, was refused
