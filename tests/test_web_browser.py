@@ -135,6 +135,7 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
 
     page.click("text=job-00001")
     page.locator("canvas").nth(1).wait_for()
+    assert page.inner_text(".result").startswith("Asked to forget class “3” of digits")
     page.select_option("#pick", "5")
     assert "forgotten image 6" in page.inner_text(".picked")
     assert "keeps no pictures" in page.inner_text(".picked")  # a ledger's runs are redacted

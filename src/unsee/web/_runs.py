@@ -38,7 +38,7 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
         visitor,
         name=name,
         run=done,
-        result=result(done) if done else "",
+        result=result(done) if done else None,
         certified=certified,
         signs=desk.key is not None,
     )

@@ -12,7 +12,7 @@ function limits(points) {
 
 function option(model, data, axes, dark) {
   const ink = dark ? "#e6e6e6" : "#222";
-  const axis = ([min, max]) => ({ min, max, axisLabel: { show: false }, axisTick: { show: false }, splitLine: { show: false } });
+  const axis = ([min, max]) => ({ min, max, axisLine: { show: false }, axisLabel: { show: false }, axisTick: { show: false }, splitLine: { show: false } });
   const parts = data.points[model];
   const colour = COLOURS[model];
   const series = (name, points, more) => ({ name, type: "scatter", data: points || [], symbolSize: 6, animation: false, ...more });
