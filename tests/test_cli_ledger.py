@@ -11,6 +11,7 @@ import stub_worker
 
 from unsee.cli import call
 from unsee.ledger import CHECKLIST, TRANSITIONS, Ledger, Worker
+from unsee.nouns import Config
 
 
 @pytest.fixture
@@ -177,3 +178,16 @@ def test_a_worker_serves_what_is_approved_and_ends(unsee, tmp_path, stubbed):
     (listed,) = json.loads(unsee("request", "list", "--json")[1])
     assert listed["state"] == "audited"
     assert (tmp_path / "work" / "job-00001" / "run" / "model.safetensors").exists()
+
+
+def test_a_long_list_is_cut_and_says_so(tmp_path, capsys):
+    url = str(tmp_path / "ledger.sqlite")
+    with Ledger(url) as ledger:
+        for n in range(3):
+            ledger.add(f"case-{n}", Config(data="digits"), by="ana", rule="class=1")
+    assert call("request", "list", "--most", "2", "--ledger", url) == 0
+    told = capsys.readouterr()
+    assert told.out.count("case-") == 2 and "the first 2 of 3" in told.err
+    assert call("request", "list", "--ledger", url) == 0
+    told = capsys.readouterr()
+    assert told.out.count("case-") == 3 and "first" not in told.err

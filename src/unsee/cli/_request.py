@@ -1,6 +1,7 @@
 """``unsee request``: erasure requests, from the day they come in to the day they close."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -128,13 +129,19 @@ def add(
 @request.command("list")
 def list_(
     all_: Annotated[bool, Option("--all", help="Also those that are closed.")] = False,
+    most: Annotated[
+        int, Option("--most", metavar="N", min=0, help="Requests that are listed; 0: all.")
+    ] = 100,
     json_: Json = False,
     url: Url = HERE,
 ) -> None:
     """List the open requests, the one that is due first at the front."""
     with ledger(url) as opened:
-        found = opened.requests(open_only=not all_)
+        found = opened.requests(open_only=not all_, limit=most or None)
+        total = opened.count(open_only=not all_)
         today = opened.clock().date()
+    if len(found) < total:
+        print(f"the first {len(found)} of {total}: --most 0 lists all", file=sys.stderr)
     if json_:
         print(json.dumps([asdict(request) for request in found], indent=1, default=str))
         return

@@ -21,9 +21,9 @@ from unsee.ledger._models import Model, all_of, descendants
 from unsee.ledger._open import opened, snapshot, translated
 from unsee.ledger._purge import Purged, purge
 from unsee.ledger._replay import verified
-from unsee.ledger._requests import ErasureRequest, answers, get, move, new, read, tick
+from unsee.ledger._requests import ErasureRequest, answers, count, get, listed, move, new, tick
 from unsee.ledger._schema import events, jobs, requests
-from unsee.ledger._states import CLOSED, State, follow
+from unsee.ledger._states import State, follow
 
 if TYPE_CHECKING:
     from unsee.nouns import Config
@@ -123,13 +123,17 @@ class Ledger:
             log.append(number, who, "received", why, **facts, **told, scope=digest)
         return number
 
-    def requests(self, *, open_only: bool = False) -> list[ErasureRequest]:
-        """Return the requests, the one that is due first at the front."""
-        query = select(requests).order_by(requests.c.due, requests.c.id)
-        if open_only:
-            query = query.where(requests.c.state.not_in(CLOSED))
+    def requests(
+        self, *, open_only: bool = False, limit: int | None = None, offset: int = 0
+    ) -> list[ErasureRequest]:
+        """Return the requests, the one that is due first at the front, or some in the middle."""
         with self.reading() as connection:
-            return [read(row) for row in connection.execute(query).mappings()]
+            return listed(connection, open_only, limit, offset)
+
+    def count(self, *, open_only: bool = False) -> int:
+        """Return how many requests there are."""
+        with self.reading() as connection:
+            return count(connection, open_only)
 
     def show(self, number: int) -> ErasureRequest:
         """Return one request.  Raises LedgerError if there is none."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from unsee.errors import LedgerError
 from unsee.ledger._chain import Log
@@ -55,6 +55,25 @@ def get(connection: Connection, number: int) -> ErasureRequest:
     if row is None:
         raise LedgerError(f"Expected the number of a request, got {number}: see unsee request list")
     return read(row)
+
+
+def listed(
+    connection: Connection, open_only: bool, limit: int | None, offset: int
+) -> list[ErasureRequest]:
+    """Return requests in the order of their due dates, ``limit`` of them from ``offset`` on."""
+    query = _wanted(select(requests), open_only).order_by(requests.c.due, requests.c.id)
+    query = query.limit(limit).offset(offset) if limit is not None else query
+    return [read(row) for row in connection.execute(query).mappings()]
+
+
+def count(connection: Connection, open_only: bool) -> int:
+    """Return the number of requests."""
+    query = _wanted(select(func.count()).select_from(requests), open_only)
+    return int(connection.execute(query).scalar_one())
+
+
+def _wanted(query: Select[Any], open_only: bool) -> Select[Any]:
+    return query.where(requests.c.state.not_in(CLOSED)) if open_only else query
 
 
 def answers(connection: Connection, number: int) -> dict[str, str]:

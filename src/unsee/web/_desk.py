@@ -115,8 +115,8 @@ class Desk:
         self, *, open_only: bool, limit: int, offset: int
     ) -> tuple[list[ErasureRequest], int]:
         """Return some requests, the one that is due first at the front, and how many there are."""
-        found = self.ledger.requests(open_only=open_only)
-        return found[offset : offset + limit], len(found)
+        found = self.ledger.requests(open_only=open_only, limit=limit, offset=offset)
+        return found, self.ledger.count(open_only=open_only)
 
     def is_own(self, request: ErasureRequest, visitor: Visitor) -> bool:
         """Say whether a visitor added this request, and so may not approve it."""

@@ -1,0 +1,92 @@
+"""How long the list of requests takes: 10,000 requests and 100,000 rows of the log, in SQLite.
+
+``python verify/list_page.py`` writes docs/evidence/list_page.json: 5th, 50th and 95th percentile of
+200 answers of the web page, 50 of ``unsee request list``, in milliseconds.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from main_job import ROOT
+from sqlalchemy import insert, select
+from starlette.testclient import TestClient
+
+from unsee.accounting import environment
+from unsee.ledger import Ledger
+from unsee.ledger._schema import requests
+from unsee.nouns import Config
+from unsee.web import Desk, Shelf, application, fresh
+
+RESULTS = ROOT / "docs" / "evidence" / "list_page.json"
+REQUESTS, ROWS = 10_000, 100_000
+ALLOWED = {"page": 150.0, "command": 600.0}  # milliseconds
+
+
+def filled(path: Path) -> None:
+    """Write a ledger of that size, each row of its log in its place in the chain."""
+    with Ledger(str(path)) as ledger:
+        first = ledger.add("case-0", Config(data="digits"), by="ana", rule="class=1")
+        with ledger.writing() as log:
+            row = log.connection.execute(select(requests).where(requests.c.id == first)).mappings()
+            facts = {key: x for key, x in dict(row.one()).items() if key != "id"}
+            many = [facts | {"subject": f"case-{n}"} for n in range(1, REQUESTS)]
+            log.connection.execute(insert(requests), many)
+            for n in range(1, REQUESTS):
+                dates = {"received": str(facts["received"]), "due": str(facts["due"])}
+                log.append(n + 1, "ana", "received", **dates)
+            for n in range(ROWS - REQUESTS):
+                log.append(n % REQUESTS + 1, "ana", "checklist done", item="caches")
+        found = ledger.verify()
+        if found.bad is not None or found.count != ROWS:
+            raise ArithmeticError(f"Expected a log of {ROWS} rows that verifies, got {found}")
+
+
+def timed(call: Callable[[], object], times: int) -> list[float]:
+    """Return milliseconds of each call; a first one warms up."""
+    call()
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        spent.append(1000 * (time.perf_counter() - start))
+    return spent
+
+
+def main() -> None:
+    """Measure both and write them down."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        filled(path)
+        with Ledger(str(path)) as ledger:
+            access, tokens = fresh()
+            app = application(Desk(ledger, Shelf(Path(folder)), Config(data="digits")), access)
+            browser = TestClient(app, base_url="http://127.0.0.1")
+            browser.get(f"/login?token={tokens['auditor']}")
+            page = timed(lambda: browser.get("/?show=open&at=100").raise_for_status(), 200)
+        command = [sys.executable, "-m", "unsee", "request", "list", "--ledger", str(path)]
+        quiet = {"stdout": subprocess.DEVNULL, "check": True, "env": {**os.environ}}
+        listed = timed(lambda: subprocess.run(command, **quiet), 50)
+    found = {
+        name: {
+            **{f"p{q}": round(float(np.percentile(spent, q)), 1) for q in (5, 50, 95)},
+            "n": len(spent),
+            "allowed_p95": ALLOWED[name],
+        }
+        for name, spent in (("page", page), ("command", listed))
+    }
+    facts = {"requests": REQUESTS, "rows": ROWS, **found}
+    facts["environment"] = environment(torch.device("cpu"))
+    RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
