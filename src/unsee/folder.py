@@ -22,10 +22,11 @@ from unsee.errors import BusyError, RunError, StorageError
 from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
+CERTIFICATE = "certificate.json"
 FILES = (
     *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
     *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
-    "certificate.json",
+    CERTIFICATE,
 )
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
 Facts = dict[str, Any]
@@ -265,8 +266,8 @@ def pack_arrays(arrays: dict[str, NDArray[Any]]) -> bytes:
     return file.getvalue()
 
 
-def load_run(path: Path) -> Run:
-    """Read ``audit.json`` and ``arrays.npz`` of a run folder.
+def load_run(path: Path, *, with_arrays: bool = True) -> Run:
+    """Read ``audit.json`` and, unless told not to, ``arrays.npz`` of a run folder.
 
     Raises:
         RunError: if there is no finished audit.
@@ -275,7 +276,7 @@ def load_run(path: Path) -> Run:
     try:
         text = (path / "audit.json").read_text()
         arrays: dict[str, NDArray[Any]] = {}
-        if (path / "arrays.npz").exists():
+        if with_arrays and (path / "arrays.npz").exists():
             with (path / "arrays.npz").open("rb") as file:  # numpy would leave a bad one open
                 with np.load(file, allow_pickle=False) as stored:
                     arrays = dict(stored)

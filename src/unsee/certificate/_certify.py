@@ -9,9 +9,7 @@ from unsee.certificate._folder import recorded
 from unsee.certificate._statement import statement
 from unsee.certificate._verify import checked
 from unsee.errors import RunError
-from unsee.folder import write
-
-NAME = "certificate.json"
+from unsee.folder import CERTIFICATE, write
 
 
 def certify(
@@ -53,6 +51,6 @@ def certify(
         raise RunError(f"Expected a run that can be certified in {folder}, got {fault}")
     content = sealed(payload, private)
     checked(content, private.public_key())  # nothing is handed out that does not verify
-    path = Path(out) if out is not None else Path(folder) / NAME
+    path = Path(out) if out is not None else Path(folder) / CERTIFICATE
     write(path, content)
     return path

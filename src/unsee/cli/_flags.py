@@ -120,6 +120,9 @@ AuditRetain = Annotated[
 TrainEpochs = Annotated[
     int, Option("--train-epochs", metavar="N", help="Of training and retraining.")
 ]
+Oracle = Annotated[
+    str, Option("--oracle", metavar="WHAT", help="What to compare with: see unsee run.")
+]
 Policy = Annotated[
     str | None,
     Option("--policy", metavar="FILE", help="Of the verdict; else as unsee policy prints."),

@@ -93,9 +93,7 @@ def add(
     train_epochs: flags.TrainEpochs = 12,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
-    oracle: Annotated[
-        str, Option("--oracle", metavar="WHAT", help="What to compare with: see unsee run.")
-    ] = "none",
+    oracle: flags.Oracle = "none",
     policy: flags.Policy = None,
     received: Annotated[
         str | None, Option("--received", metavar="DATE", help="When it came in; else today.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unsee.web import Access
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-HIDDEN = 200  # links at most that are shown at once
+CONNECTIONS = 200  # at once; more are told to come again
 
 
 @app.command()
@@ -41,9 +41,7 @@ def serve(
     train_epochs: flags.TrainEpochs = 12,
     seed: flags.Seed = 0,
     device: flags.Device = "auto",
-    oracle: Annotated[
-        str, Option("--oracle", metavar="WHAT", help="What to compare with: see unsee run.")
-    ] = "none",
+    oracle: flags.Oracle = "none",
     policy: flags.Policy = None,
     folder: Annotated[
         str, Option("--folder", metavar="DIR", help="Of the runs: the one of unsee worker.")
@@ -108,7 +106,7 @@ def serve(
             server_header=False,
             date_header=False,
             timeout_keep_alive=5,
-            limit_concurrency=HIDDEN,
+            limit_concurrency=CONNECTIONS,
             h11_max_incomplete_event_size=16_384,
             proxy_headers=False,
         )

@@ -5,6 +5,7 @@ Needs SQLAlchemy and alembic: ``pip install 'unsee[ledger]'``; reading a ledger 
 
 from unsee.ledger._chain import Checked as Checked, Entry as Entry
 from unsee.ledger._checklist import CHECKLIST as CHECKLIST
+from unsee.ledger._jobs import RUN as RUN, place_of as place_of
 from unsee.ledger._ledger import Ledger as Ledger
 from unsee.ledger._line import absolute as absolute
 from unsee.ledger._models import Model as Model
@@ -14,6 +15,7 @@ from unsee.ledger._states import CLOSED as CLOSED, TRANSITIONS as TRANSITIONS, S
 from unsee.ledger._terms import (
     day as day,
     month_after as month_after,
+    same as same,
     scope as scope,
     subject as subject,
 )

@@ -20,6 +20,7 @@ from unsee.ledger._schema import jobs, lines, requests
 from unsee.ledger._terms import Scope
 from unsee.ledger._traces import kept
 
+RUN = "run"  # where a job's folder has that of its run
 MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
 SKEW = 1.0  # seconds by which a lease may reach further than it should
 
@@ -37,6 +38,11 @@ class Job:
     scope: Scope  # of all of them
     earlier: tuple[Scope, ...]  # served on this line, and not closed yet
     model: Model | None  # to begin with; None: as the config says
+
+
+def place_of(job: int) -> str:
+    """Return the name of a job's folder, below that of the workers."""
+    return f"job-{job:05d}"
 
 
 def now(connection: Connection) -> float:
@@ -106,7 +112,7 @@ def _begun(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
     }
     made = connection.execute(insert(jobs).values(**values))
     job = int(made.inserted_primary_key[0])  # type: ignore[index]
-    place = str(folder.absolute() / f"job-{job:05d}")
+    place = str(folder.absolute() / place_of(job))
     connection.execute(update(jobs).where(jobs.c.id == job).values(folder=place))
     connection.execute(update(lines).where(lines.c.id == line).values(job=job))
     connection.execute(update(requests).where(requests.c.id.in_(numbers)).values(job=job))

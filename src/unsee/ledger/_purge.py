@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, select, text, update
 
 from unsee.errors import LedgerError
 from unsee.ledger._chain import Entry
+from unsee.ledger._jobs import RUN
 from unsee.ledger._models import Model
 from unsee.ledger._schema import jobs, models
 
@@ -135,12 +136,12 @@ def _ancestors(found: Sequence[Model], made: Sequence[int]) -> list[Model]:
 def _own(model: Model, folders: Sequence[Path]) -> bool:
     """Tell whether a worker made a model, in a folder beside these; other files are people's."""
     job = model.path.parent.parent
-    return model.path.parent.name == "run" and any(job.parent == f.parent for f in folders)
+    return model.path.parent.name == RUN and any(job.parent == f.parent for f in folders)
 
 
 def _cleaned(folder: Path) -> int:
     """Delete what a job keeps of images, and take the digest of their ids out of the rest."""
-    run = folder / "run"
+    run = folder / RUN
     count = _removed([*folder.glob("*.txt"), *(run / name for name in OF_A_RUN)])
     audit = run / AUDIT
     if audit.exists():

@@ -18,7 +18,7 @@ from unsee import events
 from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
 from unsee.ledger import _jobs as jobs, _models as models
 from unsee.ledger._chain import Log
-from unsee.ledger._jobs import Job
+from unsee.ledger._jobs import RUN, Job
 from unsee.ledger._ledger import Ledger
 from unsee.ledger._terms import Scope
 
@@ -102,7 +102,7 @@ class Worker:
 
     def _served(self, job: Job, heart: "Heart") -> "Served | None":
         """Run the pipeline; None: it came to nothing, and the ledger knows why."""
-        begun = (job.folder / "run" / CONFIG).exists()
+        begun = (job.folder / RUN / CONFIG).exists()
         try:
             with events.listening(heart.listen):
                 return served(job, self.run)
@@ -167,7 +167,7 @@ def served(job: Job, run: Pipeline) -> Served:
     """
     from unsee.folder import digest
 
-    config, folder = configured(job), job.folder / "run"
+    config, folder = configured(job), job.folder / RUN
     given = folder / ORIGINAL if config.model is None else Path(config.model)
     before = None if config.model is None else digest(given)
     done = run(config, folder)

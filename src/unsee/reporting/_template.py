@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -10,11 +11,9 @@ from unsee.reporting._style import printable
 from unsee.reporting._svg import Picture
 
 
-@cache
-def template(name: str) -> Template:
-    """Return a template of this folder."""
-    here = files("unsee.reporting")
-    environment = Environment(
+def environment(here: Traversable) -> Environment:
+    """Return what reads the templates of a folder and lets no word through as it came."""
+    return Environment(
         loader=FunctionLoader(lambda file: here.joinpath(file).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -22,10 +21,17 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
         finalize=lambda x: x if isinstance(x, Markup) or callable(x) else printable(x),
     )
-    environment.filters["svg"] = _svg
+
+
+@cache
+def template(name: str) -> Template:
+    """Return a template of this folder."""
+    here = files("unsee.reporting")
+    ours = environment(here)
+    ours.filters["svg"] = _svg
     css = here.joinpath("page.css").read_text(encoding="utf-8")
-    environment.globals["css"] = Markup(css)  # our own file, not data
-    return environment.get_template(name)
+    ours.globals["css"] = Markup(css)  # our own file, not data
+    return ours.get_template(name)
 
 
 def _svg(picture: Picture) -> Markup:

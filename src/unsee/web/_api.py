@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from unsee.errors import RunError
 from unsee.ledger import CHECKLIST, ErasureRequest
 from unsee.web._desk import Desk, Wanted
+from unsee.web._shelf import NotFound
 from unsee.web._visitors import (
     AtDesk,
     Decider,
-    NotFound,
     Reader,
     Requester,
     Settler,

@@ -13,8 +13,9 @@ from unsee.web import _api, _certificates, _pages, _progress, _runs
 from unsee.web._access import Access
 from unsee.web._desk import Desk
 from unsee.web._doors import Doors
+from unsee.web._shelf import NotFound
 from unsee.web._template import page
-from unsee.web._visitors import Nobody, NotFound, cookie_of
+from unsee.web._visitors import Nobody, cookie_of
 
 API = "/api/v1"
 KINDS = {

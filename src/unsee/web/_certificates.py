@@ -6,12 +6,13 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from unsee.errors import CertificateError, OptionError, SigningKeyError
+from unsee.folder import CERTIFICATE
 from unsee.web._desk import Desk
+from unsee.web._shelf import NotFound
 from unsee.web._template import page
-from unsee.web._visitors import AtDesk, Decider, NotFound, Reader
+from unsee.web._visitors import AtDesk, Decider, Reader
 
 router = APIRouter()
-NAME = "certificate.json"
 Pem = Annotated[str, Form(max_length=2000)]
 
 
@@ -62,10 +63,10 @@ def verified(desk: Desk, content: bytes, key: str) -> dict[str, object]:
 @router.get("/runs/{name}/certificate")
 def download(name: str, visitor: Reader, desk: AtDesk) -> Response:
     """Hand out a run's certificate."""
-    file = desk.shelf.folder(name) / NAME
+    file = desk.shelf.folder(name) / CERTIFICATE
     if not file.is_file():
         raise NotFound(f"Expected a certified run, got {name}, which has no certificate yet")
-    told = {"content-disposition": f'attachment; filename="{name}-{NAME}"'}
+    told = {"content-disposition": f'attachment; filename="{name}-{CERTIFICATE}"'}
     return Response(file.read_bytes(), media_type="application/json", headers=told)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unsee import events
 from unsee.errors import LedgerError
-from unsee.ledger import ErasureRequest, Ledger, Model, State
+from unsee.ledger import ErasureRequest, Ledger, Model, State, place_of, same
 from unsee.nouns import Config
 from unsee.rehearsal import Rehearsal
 from unsee.web._access import Visitor
@@ -120,12 +120,12 @@ class Desk:
 
     def is_own(self, request: ErasureRequest, visitor: Visitor) -> bool:
         """Say whether a visitor added this request, and so may not approve it."""
-        return request.added_by == visitor.name
+        return same(request.added_by, visitor.name)
 
     def run_of(self, request: ErasureRequest) -> str | None:
         """Return the name of the run that serves a request, None before there is one."""
-        name = None if request.job is None else f"job-{request.job:05d}"
-        return name if name is not None and self.shelf.has(name) else None
+        name = "" if request.job is None else place_of(request.job)
+        return name if self.shelf.has(name) else None
 
     def families(self) -> dict[int, list[tuple[int, Model]]]:
         """Return the models by line; each with its distance from the original, parents first."""

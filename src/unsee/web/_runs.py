@@ -6,14 +6,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from unsee.errors import RunError
+from unsee.folder import CERTIFICATE
 from unsee.reporting import compare, result
 from unsee.web._doors import REPORT_POLICY
 from unsee.web._explorer import feature_map
 from unsee.web._template import page
-from unsee.web._visitors import AtDesk, NotFound, Reader
+from unsee.web._visitors import AtDesk, Reader
 
 router = APIRouter()
-CERTIFICATE = "certificate.json"
 ALONE = {"content-security-policy": REPORT_POLICY}
 Names = Annotated[list[str], Query(max_length=8)]
 
@@ -29,7 +29,6 @@ def runs(request: Request, visitor: Reader, desk: AtDesk) -> str:
 @router.get("/runs/{name}", response_class=HTMLResponse)
 def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
     """Show one run: progress while it works, then its verdict and its feature map."""
-    _named(desk, name)
     done = desk.shelf.run(name) if desk.shelf.finished(name) else None
     certified = (desk.shelf.folder(name) / CERTIFICATE).is_file()
     return page(
@@ -47,33 +46,23 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
 @router.get("/runs/{name}/report", response_class=HTMLResponse)
 def report(name: str, visitor: Reader, desk: AtDesk) -> HTMLResponse:
     """Hand out a run's report, which brings its own style and runs nothing."""
-    _named(desk, name)
     return HTMLResponse(desk.shelf.report(name), headers=ALONE)
 
 
 @router.get("/runs/{name}/map")
 def points(name: str, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
     """Hand out the feature map as numbers."""
-    _named(desk, name)
     return feature_map(desk.shelf.run(name, arrays=True))
 
 
 @router.get("/compare", response_class=HTMLResponse)
 def beside(request: Request, visitor: Reader, desk: AtDesk, run: Names) -> HTMLResponse:
     """Put runs side by side."""
-    names = [*dict.fromkeys(_named(desk, name) for name in run)]
+    names = [*dict.fromkeys(run)]
     if len(names) < 2:
         raise RunError("Expected two runs to compare, got one: tick another")
     found = [desk.shelf.run(name, arrays=True) for name in names]
     return HTMLResponse(compare(found, names), headers=ALONE)
-
-
-def _named(desk: AtDesk, name: str) -> str:
-    try:
-        desk.shelf.folder(name)
-        return name
-    except RunError as error:
-        raise NotFound(str(error)) from error
 
 
 @router.get("/models", response_class=HTMLResponse)

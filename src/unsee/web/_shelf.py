@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from unsee.errors import RunError
+from unsee.errors import RunError, UnseeError
+from unsee.folder import CONFIG, EVENTS, load_run
+from unsee.ledger import RUN
 from unsee.nouns import Run
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-OF_A_JOB = "run"  # where a worker's job has its run
-AUDIT, EVENTS, REPORT, ARRAYS = "audit.json", "events.jsonl", "report.html", "arrays.npz"
+AUDIT, REPORT = "audit.json", "report.html"
+
+
+class NotFound(UnseeError):
+    """What an address names is not there."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Shelf:
     def _place(self, name: str) -> Path | None:
         if not NAME.fullmatch(name):
             return None
-        places = (self.root / name, self.root / name / OF_A_JOB)
-        return next((x for x in places if (x / "config.json").is_file()), None)
+        places = (self.root / name, self.root / name / RUN)
+        return next((x for x in places if (x / CONFIG).is_file()), None)
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
@@ -43,12 +46,12 @@ class Shelf:
         """Return a run's folder; a name is letters, digits, dots and dashes, and no path.
 
         Raises:
-            RunError: if there is none of that name.
+            NotFound: if there is none of that name.
 
         """
         place = self._place(name)
         if place is None:
-            raise RunError(f"Expected the name of a run below {self.root.name}, got {name[:100]!r}")
+            raise NotFound(f"Expected the name of a run below {self.root.name}, got {name[:100]!r}")
         return place
 
     def finished(self, name: str) -> bool:
@@ -56,22 +59,13 @@ class Shelf:
         return (self.folder(name) / AUDIT).is_file()
 
     def run(self, name: str, *, arrays: bool = False) -> Run:
-        """Read a run.  Raises RunError if there is none, or it is not finished."""
-        folder = self.folder(name)
-        try:
-            text = (folder / AUDIT).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise RunError(
-                f"Expected a finished run, got {name}, which has no audit yet"
-            ) from error
-        found: dict[str, Any] = {}
-        if arrays and (folder / ARRAYS).is_file():
-            with np.load(folder / ARRAYS, allow_pickle=False) as file:
-                found = {key: file[key] for key in file.files}
-        return Run.from_json(text, found)
+        """Read a run.  Raises NotFound if there is none, RunError if it is not finished."""
+        if not self.finished(name):
+            raise RunError(f"Expected a finished run, got {name}, which has no audit yet")
+        return load_run(self.folder(name), with_arrays=arrays)
 
     def report(self, name: str) -> str:
-        """Return a run's report.  Raises RunError if there is none."""
+        """Return a report.  Raises NotFound if there is no run, RunError if it has none yet."""
         file = self.folder(name) / REPORT
         if not file.is_file():
             raise RunError(f"Expected a finished run, got {name}, which has no report yet")

@@ -5,18 +5,15 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-from unsee.errors import LedgerError, UnseeError
+from unsee.errors import LedgerError
 from unsee.ledger import ErasureRequest
 from unsee.web._access import MAY, Access, Visitor
 from unsee.web._desk import Desk
+from unsee.web._shelf import NotFound
 
 
 class Nobody(Exception):
     """No token and no session, or one that is over."""
-
-
-class NotFound(UnseeError):
-    """What an address names is not there."""
 
 
 def access_of(request: Request) -> Access:
