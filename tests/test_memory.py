@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -359,6 +360,14 @@ def test_where_the_system_tells_nothing_the_peak_is_that_of_the_process(monkeypa
     assert found.anonymous is None and found.total > 50 * MIB
     assert str(memory.Memory(3 * 2**29)) == "1.50 GiB"
     assert str(memory.Memory(2**30, 2**29)) == "1.00 GiB, 0.50 GiB of it anonymous"
+
+
+def test_a_look_that_ends_after_its_watch_tells_nothing_to_the_next(monkeypatch):
+    monkeypatch.setattr(memory, "_sum", lambda names: memory.Memory(2**60, 2**60))
+    watch, over = memory._Watch(), threading.Event()
+    over.set()
+    watch._look(over)
+    assert watch.seen == memory.Memory(0)
 
 
 @on_linux

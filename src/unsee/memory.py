@@ -89,7 +89,11 @@ class _Watch:
         while True:
             if looks % CHILDREN == 0:
                 names = ["self", *_children("self")]
-            self.seen = self.seen.most(_sum(names))
+            found = _sum(names)
+            with self.lock:
+                if stop.is_set():  # what it saw is not of the watch that has begun since
+                    return
+                self.seen = self.seen.most(found)
             looks += 1
             if stop.wait(EVERY):
                 return
