@@ -36,7 +36,7 @@ from unsee.models import blueprint, normalise
 from unsee.nouns import Data
 from unsee.training import counting, has_fast_bf16, predict
 
-REPEATS = 5
+REPEATS = 7  # short ones: a pair must see the same machine
 BATCH, SEEN = 128, 512  # images in a step of training, of evaluation
 MEAN, STD = 0.5, 0.25
 TASKS = ("train", "finetune", "snu", "evaluate")
@@ -53,7 +53,7 @@ class Case:
 
 
 CASES = {
-    "resnet18": Case("resnet18:cifar-pool", 3, 6400, 1),
+    "resnet18": Case("resnet18:cifar-pool", 3, 2560, 1),
     "digits": Case("convnet", 1, 0, 8),
 }
 
@@ -158,7 +158,7 @@ class Bench:
         name = {"train": "retrain"}.get(task, task)
         data = self.data if task == "train" else self.retain
         given = {"gone": (0,)} if task == "snu" else {}
-        given |= {"factory": self.built} if task == "train" else {}
+        given |= {"factory": self.built, "batch": BATCH} if task == "train" else {}
         given |= {} if task == "snu" else {"epochs": self.epochs}
         forget = self.data[:0] if task == "train" else self.forget
 
