@@ -12,6 +12,7 @@
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes
 # make bench-growth  what grows with what: half an hour on two idle cores
+# make bench-peers   other packages on the same model and images; installs them into .venv-peers
 # make cluster    a Ray cluster of two nodes and a job of two processes, each losing one of them
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
@@ -19,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/stamp
 
 .PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
-	bench bench-speed bench-memory bench-growth cluster
+	bench bench-speed bench-memory bench-growth bench-peers cluster
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -70,7 +71,7 @@ ablation: $(STAMP)
 ledger: $(STAMP)
 	$(BIN)/python verify/ledger_load.py --real
 
-bench-speed bench-memory bench-growth: $(STAMP)
+bench-speed bench-memory bench-growth bench-peers: $(STAMP)
 	$(BIN)/python verify/$(@:bench-%=%).py
 
 fix: $(STAMP)

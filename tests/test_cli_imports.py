@@ -48,6 +48,12 @@ def test_what_is_refused_by_its_flags_alone_loads_no_tensors(asked):
     assert not packages & HEAVY
 
 
+@pytest.mark.parametrize("asked", [(), ("snu_deep",), ("--json",)], ids=["all", "one", "JSON"])
+def test_methods_are_listed_without_what_they_run_on(asked):
+    packages, modules = imported("methods", *asked)
+    assert not packages & HEAVY and modules < 600
+
+
 @pytest.mark.parametrize("verb", ["report", "compare"])
 def test_what_reads_runs_loads_no_tensors(verb, tmp_path):
     for name in ("a", "b"):

@@ -8,6 +8,7 @@ import torch
 import unsee.folder
 from unsee import pipeline, reporting, training
 from unsee.cli import call
+from unsee.cli._tables import catalogue, described
 from unsee.errors import StorageError
 from unsee.methods import METHODS
 from unsee.models import read
@@ -184,6 +185,24 @@ def test_methods_are_listed_and_described_as_they_are(capsys):
     assert facts.keys() == METHODS.keys() and facts["retrain"]["exact"] is True
     assert call("methods", "snu", "--json") == 0
     assert json.loads(capsys.readouterr().out) == facts["snu"]
+
+
+def test_what_is_written_down_of_methods_is_what_their_functions_say():
+    """As text: 1 and 1.0 are not the same default."""
+    known = {name: described(method) for name, method in METHODS.items()}
+    assert json.dumps(catalogue()) == json.dumps(known), "python scripts/methods.py writes it anew"
+
+
+def test_a_method_of_ones_own_is_described_by_its_function(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import unsee\n\n\n@unsee.method(title='Mine', paper='none')\n"
+        "def mine(model, forget, retain, *, rng, lr: float = 0.25):\n    'Do it.'\n"
+    )
+    assert call("methods", f"{file}:mine") == 0
+    assert "--set lr=0.25" in capsys.readouterr().out
+    assert call("methods", "scurb") == 2
+    assert "Expected a method among ['amun'" in capsys.readouterr().err
 
 
 def test_unlearning_says_what_the_guard_saw_and_what_was_tried(run, tmp_path, capsys):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from unsee.errors import DivergenceError
+
 pytest.importorskip("timm", reason="needs the extra timm")
 
 ROOT = Path(__file__).parent.parent
@@ -39,3 +41,24 @@ def test_a_family_goes_all_the_way_now(sweep, arch):
     before = json.loads(sweep.RESULTS.read_text())[arch]
     now = sweep.tried(arch)
     assert {**now, "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_what_diverges_is_tried_again_by_half_the_rate_which_the_row_says(sweep, monkeypatch):
+    rates = []
+
+    def tried_by(rate, arch):
+        rates.append(rate)
+        if rate > allowed:
+            raise DivergenceError("not finite")
+        return dict.fromkeys((*sweep.COLUMNS, "stored"), True)
+
+    monkeypatch.setattr(sweep, "tried_by", tried_by)
+    allowed = 0.01
+    assert "rate" not in sweep.tried("x") and rates == [0.01]
+    allowed = 0.005
+    row = sweep.tried("x")
+    assert row["rate"] == 0.005 and rates == [0.01, 0.01, 0.005]
+    assert "| yes, at 0.005 | yes | yes |" in sweep.table({"x": row})
+    allowed = 0.001
+    with pytest.raises(DivergenceError):
+        sweep.tried("x")

@@ -13,14 +13,16 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cells
 import numpy as np
 import performance
 import provenance
 
-MIB = 2**20
+if TYPE_CHECKING:
+    from unsee.reporting._svg import Picture
+
 METHOD = "snu_deep"
 
 
@@ -142,43 +144,18 @@ def make(name: str, tiny: bool) -> cells.Cell:
     return {"setting": asdict(setting), **json.loads(done.stdout.splitlines()[-1])}
 
 
-def exponent(sizes: list[float], values: list[float]) -> float | None:
-    """Return e of ``value = a * size^e``, by least squares of the logarithms of the larger half.
-
-    None for fewer than two sizes, or values that are not above 0.
-    """
-    pairs = sorted(zip(sizes, values, strict=True))[len(sizes) // 2 - (len(sizes) < 4) :]
-    if len(pairs) < 2 or min(value for _, value in pairs) <= 0:
-        return None
-    x, y = np.log(np.array(pairs, dtype=float)).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
 def lines(found: performance.Cells) -> list[str]:
-    """Return the section of the page: a table for each thing that grows."""
-    told: list[str] = []
-    for axis in AXES:
-        own = {n.partition("-")[2]: c for n, c in found.items() if n.startswith(f"{axis}-")}
-        if not own:
-            continue
-        told += [f"### {axis}", "", f"| {axis} | seconds | image gradients | MiB above idle |"]
-        told.append("|---|---|---|---|")
-        for x, cell in own.items():
-            size = f"{int(x):,}" if x.isdecimal() else f"`{x}`"
-            told.append(
-                f"| {size} | {cell['seconds']:.2f} | {cell['image_gradients']:,.0f} "
-                f"| {cell['above_idle'] / MIB:,.0f} |"
-            )
-        sizes = [float(x) for x in own if x.isdecimal()]
-        if sizes:
-            fits = (
-                (name, exponent(sizes, [cell[key] for cell in own.values()]))
-                for name, key in (("seconds", "seconds"), ("memory", "above_idle"))
-            )
-            said = (f"{name}: *e* = {e:.2f}" for name, e in fits if e is not None)
-            told += ["", "; ".join(said) or "Too few sizes for an exponent."]
-        told.append("")
-    return [*told, *performance.machines(found)[1:]]
+    """Return the section of the page."""
+    import growth_page
+
+    return [*growth_page.lines(found), *performance.machines(found)[1:]]
+
+
+def pictures(found: performance.Cells) -> dict[str, "Picture"]:
+    """Return its pictures, by the names of their files."""
+    import growth_page
+
+    return growth_page.pictures(found)
 
 
 def digests() -> dict[str, str]:
@@ -191,4 +168,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--of"]:
         print(json.dumps(work(sys.argv[2], Setting(**json.loads(sys.argv[3])))))
     else:
-        performance.command(__doc__, "growth", digests(), make, lines)
+        performance.command(__doc__, "growth", digests(), make, lines, pictures=pictures)

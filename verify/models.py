@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from unsee.data import as_floats, choose
-from unsee.errors import ModelError, UnseeError
+from unsee.errors import DivergenceError, ModelError, UnseeError
 from unsee.explanation import control, explained_layer, look_closely
 from unsee.methods import METHODS
 from unsee.models import Checkpoint, blueprint, head, pack, published, stages
@@ -32,7 +32,8 @@ MARKS = ("<!-- table -->", "<!-- end of table -->")
 OF_TORCHVISION = ("mobilenet_v3_small", "swin_t", "convnext_tiny", "vit_b_32")
 SIDE = 32  # pixels, where a network takes any
 COLUMNS = ("pixels", "batch norm", "trains", "snu", "snu_deep", "features", "explained", "control")
-FEW = {"snu": {"epochs": 1, "lr": 0.01}, "snu_deep": {"lr": 0.01}}
+RATES = (0.01, 0.005)  # each where what is trained by the one before diverges
+FEW: dict[str, dict[str, Any]] = {"snu": {"epochs": 1}, "snu_deep": {}}
 
 
 def made(size: int, n: int = 30) -> Data:
@@ -49,6 +50,21 @@ def made(size: int, n: int = 30) -> Data:
 
 
 def tried(arch: str) -> dict[str, Any]:
+    """Take one architecture all the way, by the first rate at which nothing diverges.
+
+    Raises:
+        DivergenceError: if something does by the last of them.
+
+    """
+    for rate in RATES[:-1]:
+        try:
+            return tried_by(rate, arch)
+        except DivergenceError as error:
+            print(f"{arch}, rate {rate}: {error}", file=sys.stderr)
+    return tried_by(RATES[-1], arch) | {"rate": RATES[-1]}
+
+
+def tried_by(rate: float, arch: str) -> dict[str, Any]:
     """Take one architecture all the way, and say what came of each step."""
     known = published(arch)
     size = known.size if known and known.only_size else SIDE
@@ -61,13 +77,13 @@ def tried(arch: str) -> dict[str, Any]:
     build = blueprint(arch, channels=3, classes=3)
     rng = torch.Generator().manual_seed(0)
     model = METHODS["retrain"](
-        nn.Identity(), train[:0], train, rng=rng, factory=build, epochs=1, lr=0.01, batch=12
+        nn.Identity(), train[:0], train, rng=rng, factory=build, epochs=1, lr=rate, batch=12
     )
     norms = (nn.modules.batchnorm._BatchNorm,)
     row["batch norm"] = any(isinstance(module, norms) for module in model.modules())
     row["trains"] = True
     for method, options in FEW.items():
-        after = METHODS[method](model, split.forget, split.retain, rng=rng, **options)
+        after = METHODS[method](model, split.forget, split.retain, rng=rng, lr=rate, **options)
         row[method] = all(bool(x.isfinite().all()) for x in after.state_dict().values())
     row["features"] = predict(model, split.test).features.shape[1]
     if row["features"] != head(model, image).in_features:
@@ -106,17 +122,23 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             lines.append(f"| `{arch}` | {row['error']} |")
             continue
         cells = [row[name] for name in (*COLUMNS, "stored")]
-        told = ("yes" if c is True else "no" if c is False else f"`{c}`" for c in cells[:-1])
+        told = ["yes" if c is True else "no" if c is False else f"`{c}`" for c in cells[:-1]]
+        if "rate" in row:
+            told[COLUMNS.index("trains")] += f", at {row['rate']}"
         lines.append(f"| `{arch}` | " + " | ".join(told) + f" | {'yes' if cells[-1] else 'no'} |")
     return "\n".join(lines)
+
+
+def everything() -> list[str]:
+    """Return the names of all that are tried."""
+    return [f"timm:{name}" for name in timm.list_models("test_*")] + [*OF_TORCHVISION]
 
 
 def main() -> None:
     """Try what is asked for, and write results and page."""
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    all_of_them = [f"timm:{name}" for name in timm.list_models("test_*")] + [*OF_TORCHVISION]
     warnings.simplefilter("ignore")  # few images, and no validation: told and meant
-    for arch in sys.argv[1:] or [arch for arch in all_of_them if arch not in rows]:
+    for arch in sys.argv[1:] or [arch for arch in everything() if arch not in rows]:
         try:
             rows[arch] = tried(arch)
         except UnseeError as error:

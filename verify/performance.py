@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from cells import Cell, rounded
@@ -21,9 +21,13 @@ from cells import Cell, rounded
 from unsee.accounting import environment
 from unsee.folder import write
 
+if TYPE_CHECKING:  # a process that is measured loads no matplotlib
+    from unsee.reporting._svg import Picture
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 EVIDENCE = ROOT / "docs" / "evidence"
+IMAGES = ROOT / "docs" / "images"
 Cells = dict[str, Cell]
 
 
@@ -33,8 +37,11 @@ def command(
     digests: dict[str, str],
     make: Callable[[str, bool], Cell],
     lines: Callable[[Cells], list[str]],
+    *,
+    pictures: Callable[[Cells], dict[str, "Picture"]] | None = None,
+    parent: argparse.ArgumentParser | None = None,
 ) -> None:
-    """Measure the cells that are asked for and not up to date; write the page.
+    """Measure the cells that are asked for and not up to date; write the page and its pictures.
 
     With ``--tiny`` everything is as small as it can be, to see that it works: the numbers mean
     nothing, so they are printed and no file is written.
@@ -45,9 +52,11 @@ def command(
         digests: of the sources that decide each cell, by name and in order.
         make: what a cell says, by its name and whether it is to be tiny.
         lines: of the page, from the cells that are there.
+        pictures: that the page shows, by the names of their files in docs/images.
+        parent: a parser with flags of the script's own.
 
     """
-    parser = argparse.ArgumentParser(description=doc)
+    parser = argparse.ArgumentParser(description=doc, parents=[parent] if parent else [])
     parser.add_argument("cells", nargs="*", help="beginnings of the names of cells; none: all")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     parser.add_argument("--tiny", action="store_true", help="see that it works; write nothing")
@@ -55,8 +64,7 @@ def command(
     names = [n for n in digests if not asked.cells or n.startswith((*asked.cells,))]
     if not names:
         raise SystemExit(f"Expected beginnings of names such as {[*digests][:3]}")
-    file = EVIDENCE / f"{section}.json"
-    known: Cells = json.loads(file.read_text()) if file.exists() else {}
+    known = measured(section)
     if asked.tiny:
         made = {name: rounded(make(name, True)) for name in names}
         print("\n".join([json.dumps(made, indent=1), *lines(made)]))
@@ -68,10 +76,19 @@ def command(
             continue
         known[name] = rounded({"sources": digests[name], "machine": machine(), **make(name, False)})
         ordered = {cell: known[cell] for cell in digests if cell in known}
+        file = EVIDENCE / f"{section}.json"
         write(file, (json.dumps(ordered, indent=1, sort_keys=True) + "\n").encode())
         print(f"{told}: done", file=sys.stderr)
     known = {name: known[name] for name in digests if name in known}
+    for name, picture in (pictures(known) if pictures else {}).items():
+        write(IMAGES / name, picture.file().encode())
     publish(section, lines(known) if known else [f"Not measured yet: `make bench-{section}`."])
+
+
+def measured(section: str) -> Cells:
+    """Return the cells of a file, sorted by name; none where there is no file."""
+    file = EVIDENCE / f"{section}.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def publish(section: str, lines: list[str]) -> None:

@@ -13,6 +13,9 @@ from unsee.cli._app import app
 if TYPE_CHECKING:
     from unsee.methods import Method
 
+Facts = dict[str, Any]
+CATALOGUE = Path(__file__).with_name("_methods.json")
+
 
 @app.command()
 def report(
@@ -39,27 +42,42 @@ def methods(
     json_: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the unlearning methods, or the options of one."""
-    from unsee.methods import METHODS, find
-
-    chosen = [find(name)] if name else [*METHODS.values()]
+    known = catalogue()
+    chosen = [known[name] if name in known else _outside(name)] if name else [*known.values()]
     if json_:
-        facts = [described(method) for method in chosen]
-        print(json.dumps(facts[0] if name else facts, indent=1))
+        print(json.dumps(chosen[0] if name else chosen, indent=1))
     elif name:
         print(form(chosen[0]))
     else:
-        for method in chosen:
-            print(fill(f"{method.name:12} {method.summary}", 80, subsequent_indent=" " * 13))
+        for facts in chosen:
+            line = f"{facts['name']:12} {facts['summary']}"
+            print(fill(line, 80, subsequent_indent=" " * 13))
 
 
-def described(method: "Method") -> dict[str, Any]:
+def catalogue() -> dict[str, Facts]:
+    """Return what is known about every method of the package, by its name.
+
+    ``scripts/methods.py`` writes it down: to read signatures takes torch, which takes seconds.
+    """
+    known: dict[str, Facts] = json.loads(CATALOGUE.read_text(encoding="utf-8"))
+    return known
+
+
+def _outside(name: str) -> Facts:
+    """Return what is known about a method of ``path.py:name``; an OptionError if there is none."""
+    from unsee.methods import find
+
+    return described(find(name))
+
+
+def described(method: "Method") -> Facts:
     """Return what is known about a method, as JSON takes it."""
-    facts = ("name", "title", "summary", "paper", "data", "exact", "options")
+    kept = ("name", "title", "summary", "paper", "data", "exact", "options")
     choices = {name: [*values] for name, values in method.choices.items()}
-    return {fact: getattr(method, fact) for fact in facts} | {"choices": choices}
+    return {fact: getattr(method, fact) for fact in kept} | {"choices": choices}
 
 
-def form(method: "Method") -> str:
+def form(facts: Facts) -> str:
     """Return what is known about a method, in lines of at most 80 columns."""
     shown = {
         "all": "all images to keep",
@@ -67,13 +85,14 @@ def form(method: "Method") -> str:
         "buffer": "a retain buffer",
     }
     lines = [
-        f"{method.name}: {method.title}{' (exact)' if method.exact else ''}",
-        fill(method.summary, 80),
-        f"paper  {method.paper}",
-        f"sees   the images to forget and {shown[method.data]}",
+        f"{facts['name']}: {facts['title']}{' (exact)' if facts['exact'] else ''}",
+        fill(facts["summary"], 80),
+        f"paper  {facts['paper']}",
+        f"sees   the images to forget and {shown[facts['data']]}",
     ]
-    for name, default in method.options.items():
-        choices = f"  of {', '.join(method.choices[name])}" if name in method.choices else ""
+    for name, default in facts["options"].items():
+        choices = facts["choices"].get(name)
+        known = f"  of {', '.join(choices)}" if choices else ""
         kind = type(default).__name__
-        lines.append(f"  --set {f'{name}={default}':22} {kind}{choices}")
+        lines.append(f"  --set {f'{name}={default}':22} {kind}{known}")
     return "\n".join(lines)
