@@ -38,7 +38,7 @@ def tormented(tmp_path_factory):
     command = [sys.executable, str(ROOT / "verify" / "torture.py")]
     command += [f"--{name}={value}" for name, value in counts.items()]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
     assert file.exists(), done.stderr
     return json.loads(file.read_text())
 
@@ -56,7 +56,7 @@ def wrong(found):
 def test_a_killed_worker_loses_nothing_and_its_request_is_completed_once(tormented):
     found = cases(tormented, "kill")
     assert len(found) == KILLS and not wrong(found)
-    assert sum(code == -9 for case in found.values() for code in case["codes"]) >= KILLS
+    assert all(case["codes"][0] == -9 for case in found.values())
 
 
 def test_kills_come_at_every_stage_and_at_its_boundaries(tormented):
@@ -74,6 +74,7 @@ def test_kills_come_at_every_stage_and_at_its_boundaries(tormented):
 def test_a_call_that_fails_is_told_and_nothing_is_half_done(tormented):
     found = cases(tormented, "fault")
     assert len(found) == FAULTS and not wrong(found)
+    assert all(case["struck"] for case in found.values())
     assert {case["codes"][0] for case in found.values()} <= {0, 5, 75}
     assert any(case["codes"][0] == 5 for case in found.values())
 

@@ -24,6 +24,7 @@ from forks import Child, Continue
 LEASE = 0.6  # seconds: a worker is alone in its case, so nobody takes it over while it lives
 LATER, MOST = 75, 8  # the exit code of a worker that has left something to do; how often to go on
 ALLOWED = {0, 5, LATER}  # the documented exit codes where a disk fails
+TOLD = ("StorageError", "OSError")  # what the ledger says then
 STAGES = ("train", "unlearn", "retrain", "audit", "arrays", "report")
 ROWS = ("begin", *STAGES, "finish", "close", "heartbeat")  # where moments lie
 MADE = ("original.safetensors", "model.safetensors", "retrained.safetensors")
@@ -203,6 +204,9 @@ def approve_and_serve(root, process):
 
     with Ledger(str(root / "ledger.sqlite"), create=False) as ledger:
         if ledger.show(1).state == "failed":
+            why = ledger.entries(1)[-1].why
+            if why not in TOLD:
+                note(root.with_name(f"{root.name}.problems"), [f"it failed because of {why}"])
             ledger.approve(1, by="ben", why="there is room again")
     return serve(root, process)
 
@@ -415,8 +419,25 @@ def too_small(place, name, reference, plan):
     return found
 
 
+def case(place, name, reference, plan):
+    """Let something happen to a case, and return what came of it.
+
+    Where something was to come at a time, or at a sign of life, that a faster run does not get to,
+    it is tried again at half of that.
+    """
+    while True:
+        found = yield from disturbed(place, name, reference, plan)
+        if found.get("struck", True) or found["wrong"]:
+            return found
+        first, *rest = plan["happens"]
+        halved = dict(first)
+        for what in {"after", "at", "beat", "fails"} & first.keys():
+            halved[what] = first[what] / 2 if what == "after" else (first[what] + 1) // 2
+        plan = plan | {"happens": [halved, *rest]}
+
+
 def disturbed(place, name, reference, plan):
-    """Let something happen to a case, and return what came of it."""
+    """Let something happen to a case once, and return what came of it."""
     if plan["kind"] == "disk":
         return (yield from too_small(place, name, reference, plan))
     alone, kind = plan.get("alone", False), plan["kind"]
@@ -424,7 +445,7 @@ def disturbed(place, name, reference, plan):
     root.mkdir(exist_ok=True)
     said, work = place.beside(name, "said"), run_alone if alone else serve
     mend = run_alone if alone else approve_and_serve
-    codes, hits, waited, wrong, left = [], [], [], [], None
+    codes, hits, waited, wrong, left, struck = [], [], [], [], None, True
     for turn, happens in enumerate(plan["happens"]):
         own = Child(watched(place, name, turn, work, happens), said, happens.get("after"))
         if kind == "two workers":
@@ -445,8 +466,9 @@ def disturbed(place, name, reference, plan):
             wrong += why
         if ended.code == 0:
             break
-        if kind == "fault" and ended.code not in ALLOWED:
-            wrong.append(f"exit code {ended.code} where the disk fails")
+        if kind == "fault":
+            struck = _struck(place.beside(name, f"{turn}.trace"), happens)
+            wrong += _told(ended.code, said.read_text())
         if not alone:
             yield LEASE + 0.1
     for turn in range(MOST):
@@ -467,6 +489,7 @@ def disturbed(place, name, reference, plan):
     file = place.beside(name, "problems")
     wrong += file.read_text().splitlines() if file.exists() else ["nothing was checked"]
     found = {"plan": plan, "hits": hits, "codes": codes, "waited": waited, "wrong": wrong}
+    found["struck"] = struck and (kind != "kill" or codes[0] < 0)
     if wrong:
         found["said"] = said.read_text()[-4000:]
     else:
@@ -482,6 +505,20 @@ def _hit(place, name, turn):
         return None
     row = rows[-1]
     return {"stage": row.stage, "number": row.number, "what": row.what, "path": row.path}
+
+
+def _struck(trace, happens):
+    """Tell whether a process has come to the call that was to fail."""
+    rows = [row for row in moments(trace) if row.others == (happens["thread"] == "beat")]
+    return happens["fails"] in [row.call[0] for row in rows if row.call]
+
+
+def _told(code, said):
+    """Say what is wrong with how a process has told of a disk that fails."""
+    wrong = [] if code in ALLOWED else [f"exit code {code} where the disk fails"]
+    if code == 5 and "unsee: Expected" not in said:
+        wrong.append("exit code 5 without a word")
+    return wrong + (["a traceback is shown"] if "Traceback" in said else [])
 
 
 def _stopped(ended, file):
