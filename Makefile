@@ -8,6 +8,7 @@
 # make sequences  requests one after another, and poisoned images: a quarter of an hour
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
+# make torture  200 kills and 200 failing writes in the real pipeline: half an hour
 # make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes
@@ -20,7 +21,7 @@ BIN := .venv/bin
 STAMP := .venv/stamp
 
 .PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
-	bench bench-speed bench-memory bench-growth bench-peers cluster
+	torture bench bench-speed bench-memory bench-growth bench-peers cluster
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -70,6 +71,9 @@ ablation: $(STAMP)
 
 ledger: $(STAMP)
 	$(BIN)/python verify/ledger_load.py --real
+
+torture: $(STAMP)
+	$(BIN)/python verify/torture.py
 
 bench-speed bench-memory bench-growth bench-peers: $(STAMP)
 	$(BIN)/python verify/$(@:bench-%=%).py

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import subprocess
@@ -164,6 +165,20 @@ def test_a_log_that_cannot_be_written_is_an_error_of_storage():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "wb", buffering=0) as log, pytest.raises(StorageError, match="No space"):
         folder._note(log, events.Event(0.0, "train", "start"))
+
+
+def test_half_a_line_that_the_disk_took_is_taken_back(tmp_path):
+    class Short(io.FileIO):
+        def write(self, line):
+            return super().write(line[: len(line) // 2] if b"progress" in line else line)
+
+    with Short(tmp_path / EVENTS, "ab") as log:
+        folder._note(log, events.Event(0.0, "train", "start"))
+        with pytest.raises(StorageError, match="half a line"):
+            folder._note(log, events.Event(1.0, "train", "progress"))
+        folder._note(log, events.Event(2.0, "train", "error"))  # that is told next
+    lines = [json.loads(line) for line in (tmp_path / EVENTS).read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "error"]
 
 
 # A folder.

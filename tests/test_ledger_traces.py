@@ -162,6 +162,17 @@ def test_real_runs_leave_no_id_and_no_image_once_they_are_purged(tmp_path, monke
         assert again.files == 0
 
 
+def test_parts_that_a_killed_worker_left_go_with_a_purge(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = closed(ledger, tmp_path)
+        (job,) = (tmp_path / "jobs").iterdir()
+        (job / "run").mkdir(exist_ok=True)
+        for part in ("forget.txt.12-0123abcd.part", "run/arrays.npz.12-0123abcd.part"):
+            (job / part).write_text("train/00000-anna")
+        ledger.purge(number, by="ben")
+    assert files_with(tmp_path, b"-anna") == []
+
+
 @pytest.mark.parametrize("kind", ["open", "strange", "in use"])
 def test_what_is_not_ours_or_in_use_is_not_purged(tmp_path, kind):
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:

@@ -180,6 +180,26 @@ def test_earlier_ids_are_named_until_their_request_closes(ledger, tmp_path):
     assert seen == [[], [["train/0"]]]
 
 
+def test_ids_are_gone_before_the_last_word_of_a_job_is_final(ledger, tmp_path):
+    place, left = tmp_path / "jobs" / "job-00001", {}
+
+    def look(connection):
+        state = connection.execute(sqlalchemy.select(job_table.c.state)).scalar()
+        left.setdefault(state, [path.name for path in place.glob("*.txt*")])
+
+    def run(config, folder):
+        (folder.parent / "forget.txt.12-0123abcd.part").write_text("of a killed worker")
+        sqlalchemy.event.listen(ledger.engine, "commit", look)
+        with ledger.beating():
+            pass
+        return Served()(config, folder)
+
+    ledger.approve(ledger.add("case-1", Config(), ids=["train/1"], by="ana"), by="ben")
+    worker(ledger, tmp_path, run).serve(once=True)
+    assert sorted(left["running"]) == ["forget.txt", "forget.txt.12-0123abcd.part"]
+    assert left["done"] == [] and states(ledger) == ["audited"]
+
+
 def test_a_model_of_ones_own_is_never_written_to(ledger, tmp_path):
     own = tmp_path / "own.safetensors"
     own.write_text("mine")

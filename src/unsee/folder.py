@@ -217,7 +217,11 @@ def _drop_half_a_line(path: Path) -> None:
 def _note(log: io.FileIO, event: events.Event) -> None:
     line = json.dumps(asdict(event)).encode() + b"\n"
     try:
-        if log.write(line) != len(line):
+        written = log.write(line) or 0
+        if written != len(line):
+            log.truncate(
+                log.seek(0, os.SEEK_END) - written
+            )  # or the next one would stand behind it
             raise OSError("only half a line was written")
     except OSError as error:
         raise StorageError(

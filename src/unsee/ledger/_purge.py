@@ -142,7 +142,8 @@ def _own(model: Model, folders: Sequence[Path]) -> bool:
 def _cleaned(folder: Path) -> int:
     """Delete what a job keeps of images, and take the digest of their ids out of the rest."""
     run = folder / RUN
-    count = _removed([*folder.glob("*.txt"), *(run / name for name in OF_A_RUN)])
+    parts = folder.rglob("*.part")  # of files that a killed worker had begun
+    count = _removed([*folder.glob("*.txt"), *parts, *(run / name for name in OF_A_RUN)])
     audit = run / AUDIT
     if audit.exists():
         from unsee.folder import write

@@ -122,17 +122,23 @@ class Worker:
                 files = {"original": done.original, "made": done.made}
                 model = models.replace(log.connection, job.line, **files)
                 jobs.finish(log, job, self.name, model, done.light)
+                # Before the commit: a worker killed behind it would leave them for good, and one
+                # killed before it is taken over by one that writes them anew.
+                clear_ids(job.folder)
 
-        if self._say(words):
-            clear_ids(job.folder)
+        self._say(words)
 
     def _failed(self, job: Job, error: Exception, *, anew: bool) -> None:
         from unsee.folder import write
 
         kind, told = type(error).__name__, traceback.format_exc()
         events.warn(f"job {job.number}, requests {[*job.requests]}: {kind}: {error}")
-        if self._say(lambda log: jobs.fail(log, job, self.name, kind, anew=anew)):
+
+        def words(log: Log) -> None:
+            jobs.fail(log, job, self.name, kind, anew=anew)
             clear_ids(job.folder)
+
+        if self._say(words):
             with suppress(OSError):  # the disk may be what failed; stderr has it
                 job.folder.mkdir(parents=True, exist_ok=True)
                 write(job.folder / ERROR, told.encode(errors="backslashreplace"))
@@ -249,7 +255,7 @@ def _rule(folder: Path, scope: Scope, name: str) -> str:
 
 
 def clear_ids(folder: Path) -> None:
-    """Delete the files of ids that a job's run has read."""
-    for path in folder.glob("*.txt"):
+    """Delete the files of ids that a job's run has read, and parts of them that were begun."""
+    for path in (*folder.glob("*.txt"), *folder.glob("*.txt.*.part")):
         if path.name != ERROR:
             path.unlink(missing_ok=True)
