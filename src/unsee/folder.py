@@ -219,9 +219,8 @@ def _note(log: io.FileIO, event: events.Event) -> None:
     try:
         written = log.write(line) or 0
         if written != len(line):
-            log.truncate(
-                log.seek(0, os.SEEK_END) - written
-            )  # or the next one would stand behind it
+            # or the next line would stand behind it
+            log.truncate(log.seek(0, os.SEEK_END) - written)
             raise OSError("only half a line was written")
     except OSError as error:
         raise StorageError(
