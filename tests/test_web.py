@@ -69,8 +69,9 @@ def test_without_a_token_nothing_is_shown(door):
 
 def test_a_session_ends_by_leaving_and_by_time():
     now = [0.0]
-    access = Access({}, clock=lambda: now[0])
-    one, two = (access.enter(Visitor("ana", "requester")) for _ in range(2))
+    ana = Visitor("ana", "requester", "her token's digest")
+    access = Access({ana.key: ana}, clock=lambda: now[0])
+    one, two = (access.enter(ana) for _ in range(2))
     access.leave(one)
     assert access.by_session(one) is None and access.by_session(two).name == "ana"
     now[0] = LASTS + 1
@@ -268,6 +269,32 @@ def test_a_file_of_tokens_is_read_and_its_faults_are_named(tmp_path):
         file.write_text(text)
         with pytest.raises(OptionError):
             from_file(file)
+
+
+def test_a_file_of_tokens_is_read_again_when_it_changes(tmp_path, desk):
+    file, line = tmp_path / "tokens", "auditor {} {}\n"
+    ana, ben = ("a-long-enough-token-of-ana", "a-long-enough-token-of-ben")
+    names = {token: hashlib.sha256(token.encode()).hexdigest() for token in (ana, ben)}
+    file.write_text(line.format("ana", names[ana]))
+    file.chmod(0o600)
+    app = application(desk, from_file(file))
+    tab = client(app)
+    assert tab.post("/login", data={"token": ana}).status_code == 303
+    assert tab.get("/").status_code == 200
+    assert client(app, ben).get("/api/v1/requests").status_code == 401
+    file.write_text(line.format("ben", names[ben]).replace("auditor", "requester"))
+    assert client(app, ben).post("/api/v1/requests", json=SCOPE).status_code == 201
+    assert client(app, ana).get("/api/v1/requests").status_code == 401
+    assert tab.get("/").headers["location"] == "/login"  # and her session is over with her token
+    for fault in ("owner ana 0\n", None):
+        file.unlink() if fault is None else file.write_text(fault)
+        with pytest.warns(UserWarning, match="who was let in before still is"):
+            assert client(app, ben).get("/api/v1/requests").status_code == 200
+        assert client(app, ben).get("/api/v1/requests").status_code == 200  # it is told once
+    file.write_text(line.format("ana", names[ana]))
+    file.chmod(0o600)
+    assert client(app, ben).get("/api/v1/requests").status_code == 401
+    assert client(app, ana).get("/api/v1/requests").status_code == 200
 
 
 def test_the_api_says_what_it_takes(door):

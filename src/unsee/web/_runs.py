@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 
 from unsee.errors import RunError
 from unsee.folder import CERTIFICATE
@@ -43,10 +43,13 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
     )
 
 
-@router.get("/runs/{name}/report", response_class=HTMLResponse)
-def report(name: str, visitor: Reader, desk: AtDesk) -> HTMLResponse:
-    """Hand out a run's report, which brings its own style and runs nothing."""
-    return HTMLResponse(desk.shelf.report(name), headers=ALONE)
+@router.get("/runs/{name}/report")
+def report(name: str, visitor: Reader, desk: AtDesk) -> FileResponse:
+    """Hand out a run's report, which brings its own style and runs nothing, as fast as it is read.
+
+    Reports are the largest of all answers: who does not read holds a piece of one, not all of it.
+    """
+    return FileResponse(desk.shelf.report(name), media_type="text/html", headers=ALONE)
 
 
 @router.get("/runs/{name}/map")
