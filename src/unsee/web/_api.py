@@ -1,8 +1,8 @@
 """The same as the pages, as JSON: ``/api/v1``, described by ``/api/v1/openapi.json``.
 
 A program shows its token in the header ``Authorization: Bearer TOKEN``.  An error is
-``{"error": WHY}``: 401 no valid token, 403 not this role, 404 no such thing, 413 too much, 422
-another value was expected.
+``{"error": WHY}``: 400 no JSON, 401 no valid token, 403 not this role, 404 no such thing, 413 too
+much, 422 another value was expected, 503 too many ask at once.
 """
 
 import json
@@ -38,7 +38,7 @@ class Fault(BaseModel):
 
 
 FAULTS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Fault} for code in (401, 403, 404, 405, 413, 422)
+    code: {"model": Fault} for code in (400, 401, 403, 404, 405, 413, 422)
 }
 router = APIRouter(responses=FAULTS)
 

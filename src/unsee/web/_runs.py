@@ -1,5 +1,6 @@
 """The pages of runs: all of them, one to explore, two side by side, and their reports."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -15,7 +16,7 @@ from unsee.web._visitors import AtDesk, Reader
 
 router = APIRouter()
 ALONE = {"content-security-policy": REPORT_POLICY}
-Names = Annotated[list[str], Query(max_length=8)]
+Names = Annotated[Sequence[str], Query(max_length=8)]
 
 
 @router.get("/runs", response_class=HTMLResponse)
@@ -59,11 +60,11 @@ def points(name: str, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
 
 
 @router.get("/compare", response_class=HTMLResponse)
-def beside(request: Request, visitor: Reader, desk: AtDesk, run: Names) -> HTMLResponse:
+def beside(visitor: Reader, desk: AtDesk, run: Names = ()) -> HTMLResponse:
     """Put runs side by side."""
     names = [*dict.fromkeys(run)]
     if len(names) < 2:
-        raise RunError("Expected two runs to compare, got one: tick another")
+        raise RunError(f"Expected two runs to compare, got {len(names)}: go back and tick them")
     found = [desk.shelf.run(name, arrays=True) for name in names]
     return HTMLResponse(compare(found, names), headers=ALONE)
 

@@ -112,8 +112,11 @@ class Parting(uvicorn.Server):
         self.streams: Streams = app.state.streams
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop: streams end by themselves within their next look."""
+        """Stop: streams end with their next look, and who does not read loses the connection."""
         self.streams.closing = True
+        for line in [*self.server_state.connections]:
+            if isinstance(line, Punctual) and line.flow.write_paused:
+                line.transport.abort()
         await super().shutdown(sockets)
 
 

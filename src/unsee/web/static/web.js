@@ -40,6 +40,16 @@ function follow(section) {
 }
 
 document.querySelectorAll("[data-progress]").forEach(follow);
+// A request whose run has not begun: look now and then, and show the page anew when it has.
+document.querySelectorAll("[data-watch]").forEach((place) => {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(place.dataset.watch);
+    if (!answer.ok) return;
+    const now = await answer.json();
+    if (now.state !== place.dataset.state || now.run) window.location.reload();
+  }, 2000);
+});
 document.querySelectorAll("[data-stops]").forEach((button) => {
   button.addEventListener("click", () => htmx.trigger(button.dataset.stops, "htmx:abort"));
 });
