@@ -19,7 +19,7 @@ from unsee.web._access import LASTS
 from unsee.web._doors import LARGEST, LONGEST_PATH, host_of
 
 HERE = "http://127.0.0.1:8000"
-CONFIG = Config(data="digits", train_epochs=1)
+CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
 SCOPE = {"subject": "case-1", "rule": "class=3"}
 
 
@@ -69,8 +69,9 @@ def test_without_a_token_nothing_is_shown(door):
 
 def test_a_session_ends_by_leaving_and_by_time():
     now = [0.0]
-    access = Access({}, clock=lambda: now[0])
-    one, two = (access.enter(Visitor("ana", "requester")) for _ in range(2))
+    ana = Visitor("ana", "requester", "her token's digest")
+    access = Access({ana.key: ana}, clock=lambda: now[0])
+    one, two = (access.enter(ana) for _ in range(2))
     access.leave(one)
     assert access.by_session(one) is None and access.by_session(two).name == "ana"
     now[0] = LASTS + 1
@@ -138,6 +139,58 @@ def test_a_name_in_a_host_header_is_read_as_the_standard_library_reads_it():
 def test_other_methods_are_refused(door, method):
     app, tokens = door
     assert client(app, tokens["approver"]).request(method, "/api/v1/requests").status_code == 405
+
+
+def test_a_preflight_gets_no_leave(door):
+    app, tokens = door
+    asks = {"origin": "http://evil.example", "access-control-request-method": "POST"}
+    answer = client(app, tokens["approver"]).options("/api/v1/requests", headers=asks)
+    assert answer.status_code in (403, 405)
+    assert not {x for x in answer.headers if x.startswith("access-control")}
+
+
+def test_looking_changes_nothing(door, desk):
+    app, tokens = door
+    of = client(app, tokens["approver"])
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    before = desk.ledger.entries()
+    for what in ("approve", "refuse", "extend", "close"):
+        for path in (f"/requests/1/{what}", f"/api/v1/requests/1/{what}"):
+            assert of.get(path, params={"why": "x"}).status_code == 405, path
+    for path in ("/requests", "/new/preview", "/runs/x/certify", "/logout"):
+        assert of.get(path).status_code in (404, 405), path
+    assert desk.ledger.entries() == before
+
+
+def test_what_a_proxy_or_a_client_claims_opens_no_door(door):
+    app, tokens = door
+    claims = {"x-forwarded-host": "127.0.0.1", "x-forwarded-for": "127.0.0.1"}
+    claims |= {"forwarded": "host=127.0.0.1", "x-real-ip": "127.0.0.1"}
+    assert client(app).get("/api/v1/requests", headers=claims).status_code == 401
+    other = claims | {"host": "evil.example"}
+    assert client(app, tokens["auditor"]).get("/", headers=other).status_code == 403
+
+
+@pytest.mark.parametrize("to", ["//evil.example", "http://evil.example", "/\\evil.example"])
+def test_nobody_is_sent_elsewhere(door, to):
+    app, tokens = door
+    ways = {"next": to, "redirect": to, "url": to}
+    answer = client(app).get("/login", params={"token": tokens["requester"], **ways})
+    assert answer.status_code == 303 and answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 10**6, b'{"a":' * 10**5, b"\xff\xfe", b"{", b'{"rule": NaN}']
+)
+def test_a_body_that_is_no_json_of_ours_is_refused(door, body):
+    app, tokens = door
+    of = client(app, tokens["requester"])
+    headers = {"content-type": "application/json"}
+    answer = of.post("/api/v1/requests", content=body, headers=headers)
+    assert answer.status_code in (400, 422) and answer.json()["error"]
+    assert of.post(
+        "/api/v1/requests", content=b"<a/>", headers={"content-type": "text/xml"}
+    ).is_error
 
 
 def test_long_addresses_and_large_bodies_are_refused(door):
@@ -268,6 +321,32 @@ def test_a_file_of_tokens_is_read_and_its_faults_are_named(tmp_path):
         file.write_text(text)
         with pytest.raises(OptionError):
             from_file(file)
+
+
+def test_a_file_of_tokens_is_read_again_when_it_changes(tmp_path, desk):
+    file, line = tmp_path / "tokens", "auditor {} {}\n"
+    ana, ben = ("a-long-enough-token-of-ana", "a-long-enough-token-of-ben")
+    names = {token: hashlib.sha256(token.encode()).hexdigest() for token in (ana, ben)}
+    file.write_text(line.format("ana", names[ana]))
+    file.chmod(0o600)
+    app = application(desk, from_file(file))
+    tab = client(app)
+    assert tab.post("/login", data={"token": ana}).status_code == 303
+    assert tab.get("/").status_code == 200
+    assert client(app, ben).get("/api/v1/requests").status_code == 401
+    file.write_text(line.format("ben", names[ben]).replace("auditor", "requester"))
+    assert client(app, ben).post("/api/v1/requests", json=SCOPE).status_code == 201
+    assert client(app, ana).get("/api/v1/requests").status_code == 401
+    assert tab.get("/").headers["location"] == "/login"  # and her session is over with her token
+    for fault in ("owner ana 0\n", None):
+        file.unlink() if fault is None else file.write_text(fault)
+        with pytest.warns(UserWarning, match="who was let in before still is"):
+            assert client(app, ben).get("/api/v1/requests").status_code == 200
+        assert client(app, ben).get("/api/v1/requests").status_code == 200  # it is told once
+    file.write_text(line.format("ana", names[ana]))
+    file.chmod(0o600)
+    assert client(app, ben).get("/api/v1/requests").status_code == 401
+    assert client(app, ana).get("/api/v1/requests").status_code == 200
 
 
 def test_the_api_says_what_it_takes(door):

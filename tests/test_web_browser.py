@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from finished import finished
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright to drive a browser")
@@ -18,7 +19,22 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium on the PATH")
 UNSEE = [sys.executable, "-m", "unsee"]
 WAIT = 120_000  # milliseconds, on a busy machine
-SETTINGS = ("--arch", "convnet", "--train-epochs", "2", "--method", "finetune", "--epochs", "1")
+SETTINGS = ("--arch", "convnet", "--train-epochs", "2")
+SLOW = """
+import time
+import unsee
+from torch.nn.functional import cross_entropy
+from unsee.data import batches
+from unsee.training import descend
+
+@unsee.method(title="Slowly", paper="a test: long enough for a person to watch")
+def slowly(model, forget, retain, *, rng, steps: int = 12):
+    def losses():
+        for x, y in batches(retain, epochs=None, size=32, rng=rng):
+            time.sleep(0.5)
+            yield cross_entropy(model(x), y)
+    return descend(model, (loss for loss, _ in zip(losses(), range(steps))), lr=1e-3, steps=steps)
+"""
 
 
 def free_port():
@@ -33,7 +49,12 @@ def server(tmp_path_factory):
     places = ("--ledger", str(folder / "ledger.sqlite"), "--folder", str(folder / "jobs"))
     subprocess.run([*UNSEE, "keys", "new", "--out", str(folder / "key.pem")], check=True)
     signs = ("--key", str(folder / "key.pem"))
-    command = [*UNSEE, "serve", *places, "--port", str(port), *signs, *SETTINGS]
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "jobs").mkdir()
+    for name in ("first", "second"):
+        finished(folder / "jobs" / name)
+    method = ("--method", f"{folder / 'slow.py'}:slowly")
+    command = [*UNSEE, "serve", *places, "--port", str(port), *signs, *SETTINGS, *method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         links = {}
         while len(links) < 3 and (line := process.stdout.readline()):
@@ -66,7 +87,17 @@ class Tab:
         self.page.on("console", lambda told: self.said.append(told.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", self._look)
-        self.page.goto(server["links"][role])
+        self.enter(server["links"], role)
+
+    def enter(self, links, role):
+        """Come in by the link, the first time, and by its token afterwards."""
+        link, links[role] = links[role], links[role].rpartition("=")[2]
+        if link.startswith("http"):
+            self.page.goto(link)
+        else:
+            self.go("/login").fill("#token", link)
+            self.page.keyboard.press("Enter")
+            self.page.wait_for_selector("nav")
 
     def _look(self, request):
         if not request.url.startswith((self.at, "data:")):
@@ -124,11 +155,12 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
     accessible(decides.page)
     sound(decides)
 
+    asks.go("/requests/1").locator("[data-watch]", has_text="Waiting for a worker").wait_for()
     worker = subprocess.Popen([*UNSEE, "worker", *server["places"], "--once", "--quiet"])
-    while asks.go("/requests/1").locator(".state").first.inner_text() == "approved":
-        time.sleep(0.05)
-    # It moves on from its first words, and the page reloads itself when the run has finished.
-    page.locator("[data-progress] .words", has_text="waiting").wait_for(state="detached")
+    words = page.locator("[data-progress] .words")
+    words.filter(has_text=re.compile(r"unlearn, about \d+ s left")).wait_for()
+    assert page.locator("progress").get_attribute("value")
+    words.wait_for(state="detached")  # the page reloads itself when the run has finished
     assert worker.wait() == 0
     assert asks.go("/requests/1").locator(".state.audited").count() == 1
     accessible(page)
@@ -144,7 +176,7 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
     with page.expect_popup() as opened:
         page.click("text=The report")
     opened.value.wait_for_load_state()
-    assert "finetune" in opened.value.inner_text("body")
+    assert "slowly" in opened.value.inner_text("body")
 
     decides.go("/runs/job-00001").click("button:has-text('Certify')")
     with decides.page.expect_download() as saved:
@@ -166,6 +198,25 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
         accessible(looks.page)
         sound(looks)
     assert looks.go("/requests/1").locator("form[action^='/requests']").count() == 0
+
+
+@pytest.mark.parametrize("width, scheme", [(400, "dark"), (1200, "light")])
+def test_two_runs_are_put_side_by_side_by_keyboard_alone(browser, server, width, scheme):
+    tab = Tab(browser, server, "auditor", width=width, scheme=scheme)
+    page = tab.go("/runs")
+    here = "document.activeElement.ariaLabel || document.activeElement.textContent"
+    while (at := page.evaluate(here)) != "Compare what is ticked":
+        if at in ("Compare first", "Compare second"):
+            page.keyboard.press("Space")
+        page.keyboard.press("Tab")
+    assert page.locator("input:checked").count() == 2
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?*")
+    assert {"first", "second"} <= {*page.inner_text("body").split()}
+    sound(tab)
+    copy = Tab(browser, server, "auditor", width=width, scheme=scheme).page
+    copy.set_content(page.content())  # where it came from it runs no script, that of axe neither
+    accessible(copy)
 
 
 def test_a_wrong_token_is_said_so_and_the_keyboard_is_enough(browser, server):

@@ -1,17 +1,25 @@
-"""What a run would touch, and about how long it would take.  Nothing is changed or written."""
+"""What a run would touch, and about how long it would take.  Nothing is changed or written.
 
+As ``python -m unsee.rehearsal`` it reads the fields of a Config as JSON and answers in JSON: for
+``unsee serve``, which computes nothing itself.
+"""
+
+import json
+import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import fsum
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from unsee import events
 from unsee.data import batches
-from unsee.nouns import Data
-from unsee.preparation import Job
+from unsee.errors import UnseeError
+from unsee.nouns import Config, Data
+from unsee.preparation import Job, prepare
 from unsee.training import device_of, precision
 
 TIMED = 3  # batches, after one that warms up
@@ -110,3 +118,22 @@ def speeds(model: nn.Module, data: Data, size: int = 64) -> tuple[float, float]:
                 spent[learning] += time.perf_counter() - start
         images += len(x) if step else 0
     return images / spent[True], images / spent[False]
+
+
+def answer(asked: str) -> str:
+    """Rehearse what the fields of a Config say, and return one line of JSON.
+
+    It has ``found``, a Rehearsal with its ``total``, and ``notes``, what the data had to say; or
+    ``error``.
+    """
+    try:
+        with events.noted() as notes:
+            found = rehearsed(prepare(Config.from_json(asked)))
+    except UnseeError as error:
+        return json.dumps({"error": str(error)})
+    return json.dumps({"found": asdict(found) | {"total": found.total}, "notes": notes})
+
+
+if __name__ == "__main__":
+    sys.path.append("")  # for --arch your_module:factory; last, so that it shadows nothing
+    print(answer(sys.stdin.read()))

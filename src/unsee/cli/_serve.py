@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from unsee.web import Access
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-CONNECTIONS = 200  # at once; more are told to come again
 
 
 @app.command()
@@ -82,34 +81,25 @@ def serve(
         )
     config = flags.config_of(context, forget="", redact=True)
     try:
-        import uvicorn
-
         from unsee import web
     except ImportError as error:
         raise OptionError(
             f"Expected FastAPI and uvicorn for unsee serve, got {error}: pip install 'unsee[web]'"
         ) from error
+    from unsee import console
     from unsee.ledger import absolute
 
-    access = web.from_file(Path(token_file)) if token_file else _announced(host, port)
-    with ledger(url, create=True) as opened:
+    known = web.from_file(Path(token_file)) if token_file else None
+    with (
+        ledger(url, create=True) as opened,
+        web.listening(host, port) as door,
+        console.progress(quiet=True),
+    ):
         desk = web.Desk(
             opened, web.Shelf(Path(folder)), absolute(config), Path(key) if key else None
         )
-        made = web.application(desk, access, hosts=name or ())
-        uvicorn.run(
-            made,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,  # addresses hold tokens and numbers of requests
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=5,
-            limit_concurrency=CONNECTIONS,
-            h11_max_incomplete_event_size=16_384,
-            proxy_headers=False,
-        )
+        access = known or _announced(host, port)
+        web.serve(web.application(desk, access, hosts=name or ()), door)
 
 
 def _announced(host: str, port: int) -> "Access":

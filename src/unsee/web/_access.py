@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from unsee.errors import OptionError
+from unsee.events import warn
 
 Role = Literal["requester", "approver", "auditor"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -19,6 +20,7 @@ MAY: dict[str, tuple[Role, ...]] = {  # what is done -> who may; reading is for 
     "request": ("requester", "approver"),
     "decide": ("approver",),
     "settle": ("requester", "approver"),
+    "see": ("approver", "auditor"),  # pictures of images that stay: who judges a run
 }
 LASTS = 12 * 3600.0  # seconds of a browser's session
 MOST_SESSIONS = 1000
@@ -32,6 +34,7 @@ class Visitor:
 
     name: str
     role: Role
+    key: str = field(default="", compare=False, repr=False)  # digest of the token that let them in
 
     def may(self, what: str) -> bool:
         """Return whether this role may do one of MAY."""
@@ -51,16 +54,32 @@ class Access:
         tokens: digest -> whom it lets in.
         once: digests of tokens that open the door from a link, one time each.
         clock: seconds that only ever grow.
+        file: which the tokens are read from, again whenever it has changed.
 
     """
 
     tokens: dict[str, Visitor]
     once: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.monotonic
+    file: Path | None = None
     sessions: dict[str, tuple[Visitor, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._seen = None if self.file is None else _state(self.file)
+
+    def look(self) -> None:
+        """Read the file again if it has changed; one with a fault changes nothing, and is told."""
+        if self.file is None or (now := _state(self.file)) == self._seen:
+            return
+        self._seen = now
+        try:
+            self.tokens = _tokens(self.file)
+        except OptionError as error:
+            warn(f"{error}; until it is mended, who was let in before still is")
 
     def by_token(self, token: str) -> Visitor | None:
         """Return whom a token lets in; every known one is compared, whatever fits."""
+        self.look()
         if not SHORTEST <= len(token) <= 200:
             return None
         given, found = digest(token), None
@@ -88,9 +107,10 @@ class Access:
         return secret
 
     def by_session(self, secret: str) -> Visitor | None:
-        """Return who is behind a session, None if it is over."""
+        """Return who is behind a session; None if it is over, or its token is known no more."""
+        self.look()
         visitor, until = self.sessions.get(digest(secret), (None, 0.0))
-        return visitor if until > self.clock() else None
+        return self.tokens.get(visitor.key) if visitor and until > self.clock() else None
 
     def leave(self, secret: str) -> None:
         """End a session."""
@@ -100,7 +120,9 @@ class Access:
 def fresh() -> tuple[Access, dict[Role, str]]:
     """Return access by new random tokens, one for each role, which is its name, too."""
     tokens: dict[Role, str] = {role: secrets.token_urlsafe(32) for role in ROLES}
-    known = {digest(token): Visitor(role, role) for role, token in tokens.items()}
+    known = {
+        key: Visitor(role, role, key) for role, token in tokens.items() for key in (digest(token),)
+    }
     return Access(known, {*known}), tokens
 
 
@@ -112,6 +134,19 @@ def from_file(path: Path) -> Access:
             line is of another form.
 
     """
+    return Access(_tokens(path), file=path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does; () where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _tokens(path: Path) -> dict[str, Visitor]:
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -121,7 +156,7 @@ def from_file(path: Path) -> Access:
             f"Expected {path} to be its owner's alone, got mode {stat.S_IMODE(mode):o}: "
             f"chmod 600 {path}"
         )
-    return Access(dict(_lines(text.splitlines(), path)))
+    return dict(_lines(text.splitlines(), path))
 
 
 def _lines(lines: Iterable[str], path: Path) -> Iterable[tuple[str, Visitor]]:
@@ -140,6 +175,6 @@ def _lines(lines: Iterable[str], path: Path) -> Iterable[tuple[str, Visitor]]:
             raise OptionError(f"Expected each name and token once, got line {number} again")
         names.add(words[1])
         digests.add(words[2])
-        yield words[2], Visitor(words[1], role)
+        yield words[2], Visitor(words[1], role, words[2])
     if not names:
         raise OptionError(f"Expected at least one line `role name sha256` in {path}, got none")

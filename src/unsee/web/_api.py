@@ -1,8 +1,8 @@
 """The same as the pages, as JSON: ``/api/v1``, described by ``/api/v1/openapi.json``.
 
 A program shows its token in the header ``Authorization: Bearer TOKEN``.  An error is
-``{"error": WHY}``: 401 no valid token, 403 not this role, 404 no such thing, 413 too much, 422
-another value was expected.
+``{"error": WHY}``: 400 no JSON, 401 no valid token, 403 not this role, 404 no such thing, 413 too
+much, 422 another value was expected, 503 too many ask at once.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unsee.errors import RunError
@@ -38,7 +38,7 @@ class Fault(BaseModel):
 
 
 FAULTS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Fault} for code in (401, 403, 404, 405, 413, 422)
+    code: {"model": Fault} for code in (400, 401, 403, 404, 405, 413, 422)
 }
 router = APIRouter(responses=FAULTS)
 
@@ -165,14 +165,12 @@ def add(new: NewRequest, visitor: Requester, desk: AtDesk) -> Made:
     return Made(number=number)
 
 
-@router.post("/preview")
-def preview(scope: Scope, visitor: Requester, desk: AtDesk) -> Previewed:
-    """Count what a request would touch; nothing is written."""
-    found = desk.preview(scope.wanted())
-    facts = asdict(found.found)
-    return Previewed(
-        **{k: facts[k] for k in Previewed.model_fields if k in facts}, notes=[*found.notes]
-    )
+@router.post("/preview", responses={code: {"model": Fault} for code in (500, 503)})
+async def preview(scope: Scope, request: Request, visitor: Requester, desk: AtDesk) -> Previewed:
+    """Count what a request would touch; nothing is written, and who leaves stops it."""
+    told = await desk.preview(scope.wanted(), request.is_disconnected)
+    facts = {k: told.found[k] for k in Previewed.model_fields if k in told.found}
+    return Previewed(**facts, notes=[*told.notes])
 
 
 @router.get("/requests/{number}")

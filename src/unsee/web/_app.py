@@ -1,12 +1,13 @@
 """The application: doors, then who it is, then pages or API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
 from unsee.errors import UnseeError
 from unsee.web import _api, _certificates, _pages, _progress, _runs
@@ -15,7 +16,7 @@ from unsee.web._desk import Desk
 from unsee.web._doors import Doors
 from unsee.web._shelf import NotFound
 from unsee.web._template import page
-from unsee.web._visitors import Nobody, cookie_of
+from unsee.web._visitors import Nobody, cookie_of, is_in
 
 API = "/api/v1"
 KINDS = {
@@ -43,7 +44,7 @@ def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAP
         redoc_url=None,
         openapi_url=f"{API}/openapi.json",
     )
-    app.state.desk, app.state.access = desk, access
+    app.state.desk, app.state.access, app.state.streams = desk, access, _progress.Streams()
     app.include_router(_api.router, prefix=API)
     for room in (_pages, _runs, _certificates, _progress):
         app.include_router(room.router, include_in_schema=False)
@@ -53,35 +54,38 @@ def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAP
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _failed)
     app.add_exception_handler(404, _failed)
-    app.add_middleware(Doors, hosts=tuple(hosts))
+    app.add_middleware(Doors, known=is_in, hosts=tuple(hosts))
     return app
 
 
-def _assets() -> dict[str, Traversable]:
-    return {file.name: file for file in files("unsee.web").joinpath("static").iterdir()}
+@cache
+def _assets() -> dict[str, bytes]:
+    return {
+        file.name: file.read_bytes() for file in files("unsee.web").joinpath("static").iterdir()
+    }
 
 
 def _static(name: str) -> Response:
     """Hand out one of our own files: the name is looked up among them."""
-    file = _assets().get(name)
-    if file is None:
+    content = _assets().get(name)
+    if content is None:
         raise NotFound(f"Expected one of this server's own files, got {name[:80]!r}")
     kind = KINDS[f".{name.rpartition('.')[2]}"]
-    return Response(
-        file.read_bytes(), media_type=kind, headers={"cache-control": "private, max-age=3600"}
-    )
+    return Response(content, media_type=kind, headers={"cache-control": "private, max-age=3600"})
 
 
 def _wants_json(request: Request) -> bool:
     return request.url.path.startswith(f"{API}/")
 
 
-def _answer(request: Request, status: int, why: str) -> Response:
+def _answer(
+    request: Request, status: int, why: str, headers: Mapping[str, str] | None = None
+) -> Response:
     if _wants_json(request):
-        return JSONResponse({"error": why}, status)
+        return JSONResponse({"error": why}, status, headers=headers)
     if request.headers.get("hx-request") == "true":  # a part of a page: htmx shows what is 200
         return HTMLResponse(page("refused.html.jinja", request, why=why))
-    return HTMLResponse(page("error.html.jinja", request, why=why, status=status), status)
+    return HTMLResponse(page("error.html.jinja", request, why=why, status=status), status, headers)
 
 
 async def _nobody(request: Request, error: Exception) -> Response:
@@ -109,4 +113,4 @@ async def _malformed(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     why = str(getattr(error, "detail", "")) or "Expected a page that exists"
-    return _answer(request, status, why)
+    return _answer(request, status, why, getattr(error, "headers", None))

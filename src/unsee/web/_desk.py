@@ -1,17 +1,16 @@
 """What the pages and the API do, once: everything goes through the ledger and the shelf."""
 
-import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unsee import events
-from unsee.errors import LedgerError
+from unsee.errors import LedgerError, SplitError
 from unsee.ledger import ErasureRequest, Ledger, Model, State, place_of, same
 from unsee.nouns import Config
-from unsee.rehearsal import Rehearsal
 from unsee.web._access import Visitor
+from unsee.web._aside import Aside, Gone
+from unsee.web._ids import ids_file
 from unsee.web._shelf import Shelf
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Wanted:
 class Preview:
     """What a request would touch."""
 
-    found: Rehearsal
+    found: dict[str, Any]  # the fields of a Rehearsal, and its total
     notes: tuple[str, ...]  # twins that remain, and what else the data had to say
 
 
@@ -62,22 +61,26 @@ class Desk:
     shelf: Shelf
     config: Config  # of requests that are made on the page: model, data, method
     key: Path | None = None  # private, of certificates that are made on the page
+    aside: Aside = field(default_factory=Aside)
 
-    def __post_init__(self) -> None:
-        self._rehearsing = threading.Lock()  # one at a time: each of them takes the machine
+    async def preview(self, wanted: Wanted, gone: Gone) -> Preview:
+        """Open the data and count; nothing is written but a list of ids that is deleted again.
 
-    def preview(self, wanted: Wanted) -> Preview:
-        """Open the data and count; nothing is written but a list of ids that is deleted again."""
-        from unsee.preparation import prepare
-        from unsee.rehearsal import rehearsed
-        from unsee.web._ids import ids_file
+        Args:
+            wanted: which images.
+            gone: tells whether the visitor has left; then counting stops.
 
+        """
         wanted.checked()
-        with self._rehearsing, ids_file(wanted.listed) as file, events.noted() as notes:
-            rule = wanted.rule or f"ids={file}"
-            found = rehearsed(prepare(replace(self.config, forget=rule)))
         words = wanted.rule or f"{len(wanted.listed)} ids"
-        return Preview(replace(found, rule=words), tuple(notes))
+        with ids_file(wanted.listed) as file:
+            rule = wanted.rule or f"ids={file}"
+            asked = asdict(replace(self.config, forget=rule))
+            told = await self.aside.ask("unsee.rehearsal", asked, gone)
+        if "error" in told:
+            raise SplitError(told["error"].replace(str(file), "the ids"))
+        notes = (note.replace(rule, words) for note in told["notes"])
+        return Preview(told["found"] | {"rule": words}, tuple(notes))
 
     def add(
         self, subject: str, wanted: Wanted, visitor: Visitor, received: date | None, why: str

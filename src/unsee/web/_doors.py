@@ -7,7 +7,7 @@ looked at on everything, there are no CORS headers, and nothing that is sent run
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ HERE = ("127.0.0.1", "localhost", "::1")
 METHODS = ("GET", "HEAD", "POST")
 LONGEST_PATH = 4096  # bytes of path and query
 LARGEST = 8 * 2**20  # bytes of a body
+SMALL = 4096  # bytes of a body of who has not come in
+TOGETHER = 8 * LARGEST  # bytes of all bodies that are here at once
 SLOWEST = 20.0  # seconds until a body has to be here
 WRITTEN = re.compile(r"[A-Za-z0-9.:\[\]-]+")  # what a Host header is made of
 POLICY = "; ".join(
@@ -79,12 +81,17 @@ class Doors:
 
     Args:
         app: what is behind the doors.
+        known: whether a message comes from somebody who may come in.
         hosts: names by which this server may be called, besides those of this machine.
 
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
-        self.app, self.hosts = app, frozenset({*HERE, *(h.lower() for h in hosts)})
+    def __init__(
+        self, app: ASGIApp, known: Callable[[Scope], bool], hosts: Iterable[str] = ()
+    ) -> None:
+        self.app, self.known = app, known
+        self.hosts = frozenset({*HERE, *(h.lower() for h in hosts)})
+        self.held = 0  # bytes of bodies that are here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a message in or refuse it."""
@@ -102,15 +109,17 @@ class Doors:
                     headers.setdefault(name, value)
             await send(message)
 
+        body = bytearray()
         try:
             self.check(scope)
-            body = await self.read(scope, receive)
+            await self.read(scope, receive, body)
+            await self.app(scope, _again(bytes(body), receive), sent)
         except Refusal as refusal:
             response = PlainTextResponse(f"{refusal.why}\n", refusal.status)
             response.headers["connection"] = "close"  # what is left of the body is not read
             await response(scope, receive, sent)
-            return
-        await self.app(scope, _again(body, receive), sent)
+        finally:
+            self.held -= len(body)
 
     def check(self, scope: Scope) -> None:
         """Look at method, address and headers.  Raises Refusal."""
@@ -130,22 +139,26 @@ class Doors:
             if site not in ("same-origin", "none"):
                 raise Refusal(403, "Expected a request of this server's own pages")
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the body, whole, in time and not too large.  Raises Refusal."""
+    async def read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+        """Read the body, whole, in time and not too large.  Raises Refusal."""
+        most = LARGEST if scope["method"] == "POST" and self.known(scope) else SMALL
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared[:12]) > LARGEST:
-            raise Refusal(413, f"Expected a body of at most {LARGEST} bytes")
-        chunks, size = list[bytes](), 0
+        if not declared.isdecimal() or int(declared[:12]) > most:
+            raise Refusal(413, f"Expected a body of at most {most} bytes")
         try:
             async with asyncio.timeout(SLOWEST):
                 while True:
                     message = await receive()
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > LARGEST:
-                        raise Refusal(413, f"Expected a body of at most {LARGEST} bytes")
+                    if message["type"] == "http.disconnect":  # half a list of ids is no list
+                        raise Refusal(400, "Expected the whole body, got a part of it")
+                    body += message.get("body", b"")
+                    self.held += len(message.get("body", b""))
+                    if len(body) > most:
+                        raise Refusal(413, f"Expected a body of at most {most} bytes")
+                    if self.held > TOGETHER:
+                        raise Refusal(503, "Expected fewer large bodies at once: try again")
                     if not message.get("more_body", False):
-                        return b"".join(chunks)
+                        return
         except TimeoutError:
             raise Refusal(408, f"Expected the body within {SLOWEST:g} seconds") from None
 

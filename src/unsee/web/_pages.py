@@ -94,15 +94,15 @@ def new(request: Request, visitor: Requester, desk: AtDesk) -> str:
 
 
 @router.post("/new/preview", response_class=HTMLResponse)
-def preview(
+async def preview(
     request: Request,
     visitor: Requester,
     desk: AtDesk,
     rule: Text = "",
     ids: Annotated[str, Form(max_length=4_000_000)] = "",
 ) -> str:
-    """Show what a request would touch; nothing is written."""
-    found = desk.preview(Wanted(rule.strip(), ids))
+    """Show what a request would touch; nothing is written, and who leaves stops it."""
+    found = await desk.preview(Wanted(rule.strip(), ids), request.is_disconnected)
     return page("preview.html.jinja", request, visitor, preview=found)
 
 

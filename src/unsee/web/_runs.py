@@ -1,9 +1,10 @@
 """The pages of runs: all of them, one to explore, two side by side, and their reports."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 
 from unsee.errors import RunError
 from unsee.folder import CERTIFICATE
@@ -15,7 +16,7 @@ from unsee.web._visitors import AtDesk, Reader
 
 router = APIRouter()
 ALONE = {"content-security-policy": REPORT_POLICY}
-Names = Annotated[list[str], Query(max_length=8)]
+Names = Annotated[Sequence[str], Query(max_length=8)]
 
 
 @router.get("/runs", response_class=HTMLResponse)
@@ -43,10 +44,13 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
     )
 
 
-@router.get("/runs/{name}/report", response_class=HTMLResponse)
-def report(name: str, visitor: Reader, desk: AtDesk) -> HTMLResponse:
-    """Hand out a run's report, which brings its own style and runs nothing."""
-    return HTMLResponse(desk.shelf.report(name), headers=ALONE)
+@router.get("/runs/{name}/report")
+def report(name: str, visitor: Reader, desk: AtDesk) -> FileResponse:
+    """Hand out a run's report, which brings its own style and runs nothing, as fast as it is read.
+
+    Reports are the largest of all answers: who does not read holds a piece of one, not all of it.
+    """
+    return FileResponse(desk.shelf.report(name), media_type="text/html", headers=ALONE)
 
 
 @router.get("/runs/{name}/map")
@@ -56,11 +60,11 @@ def points(name: str, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
 
 
 @router.get("/compare", response_class=HTMLResponse)
-def beside(request: Request, visitor: Reader, desk: AtDesk, run: Names) -> HTMLResponse:
+def beside(visitor: Reader, desk: AtDesk, run: Names = ()) -> HTMLResponse:
     """Put runs side by side."""
     names = [*dict.fromkeys(run)]
     if len(names) < 2:
-        raise RunError("Expected two runs to compare, got one: tick another")
+        raise RunError(f"Expected two runs to compare, got {len(names)}: go back and tick them")
     found = [desk.shelf.run(name, arrays=True) for name in names]
     return HTMLResponse(compare(found, names), headers=ALONE)
 

@@ -64,12 +64,12 @@ class Shelf:
             raise RunError(f"Expected a finished run, got {name}, which has no audit yet")
         return load_run(self.folder(name), with_arrays=arrays)
 
-    def report(self, name: str) -> str:
-        """Return a report.  Raises NotFound if there is no run, RunError if it has none yet."""
+    def report(self, name: str) -> Path:
+        """Return a report's file.  Raises NotFound if there is no run, RunError if it has none."""
         file = self.folder(name) / REPORT
         if not file.is_file():
             raise RunError(f"Expected a finished run, got {name}, which has no report yet")
-        return file.read_text(encoding="utf-8")
+        return file
 
     def last_event(self, name: str) -> dict[str, Any] | None:
         """Return the last thing that a run told of itself, None where it has told nothing yet."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from starlette.types import Scope
 
 from unsee.errors import LedgerError
 from unsee.ledger import ErasureRequest
@@ -51,6 +52,15 @@ def visitor_of(request: Request) -> Visitor:
     return found
 
 
+def is_in(scope: Scope) -> bool:
+    """Return whether a message comes from somebody who showed a token."""
+    try:
+        visitor_of(Request(scope))
+    except Nobody:
+        return False
+    return True
+
+
 def allowed(what: str) -> Callable[[Request], Visitor]:
     """Return a dependency: the visitor, who may do ``what``, one of MAY."""
 
@@ -77,4 +87,5 @@ Reader = Annotated[Visitor, Depends(visitor_of)]
 Requester = Annotated[Visitor, Depends(allowed("request"))]
 Decider = Annotated[Visitor, Depends(allowed("decide"))]
 Settler = Annotated[Visitor, Depends(allowed("settle"))]
+Seer = Annotated[Visitor, Depends(allowed("see"))]
 AtDesk = Annotated[Desk, Depends(desk_of)]

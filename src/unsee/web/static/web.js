@@ -9,20 +9,47 @@ function seconds(left) {
 function follow(section) {
   const bar = section.querySelector("progress");
   const words = section.querySelector(".words");
-  const source = new EventSource(section.dataset.progress);
+  let source = null;
   let stage = "";
-  source.onmessage = (message) => {
-    const event = JSON.parse(message.data);
-    if (event.done !== null && event.total) bar.value = event.done / event.total;
-    else if (event.stage !== stage) bar.removeAttribute("value");
-    const told = event.event === "warning" ? `: ${event.message}` : seconds(event.seconds_left);
-    words.textContent = `${event.stage || "begins"}${told}`;
-    stage = event.stage;
-  };
-  source.addEventListener("finished", () => {
+
+  function listen() {
+    source = new EventSource(section.dataset.progress);
+    source.onmessage = (message) => {
+      const event = JSON.parse(message.data);
+      if (event.done !== null && event.total) bar.value = event.done / event.total;
+      else if (event.stage !== stage) bar.removeAttribute("value");
+      const told = event.event === "warning" ? `: ${event.message}` : seconds(event.seconds_left);
+      words.textContent = `${event.stage || "begins"}${told}`;
+      stage = event.stage;
+    };
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) words.textContent = "no live progress now: load the page again later";
+    };
+    source.addEventListener("finished", () => {
+      source.close();
+      window.location.reload();
+    });
+  }
+
+  // A browser has six connections to a server: pages that nobody looks at hold none of them.
+  document.addEventListener("visibilitychange", () => {
     source.close();
-    window.location.reload();
+    if (!document.hidden) listen();
   });
+  listen();
 }
 
 document.querySelectorAll("[data-progress]").forEach(follow);
+// A request whose run has not begun: look now and then, and show the page anew when it has.
+document.querySelectorAll("[data-watch]").forEach((place) => {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch(place.dataset.watch);
+    if (!answer.ok) return;
+    const now = await answer.json();
+    if (now.state !== place.dataset.state || now.run) window.location.reload();
+  }, 2000);
+});
+document.querySelectorAll("[data-stops]").forEach((button) => {
+  button.addEventListener("click", () => htmx.trigger(button.dataset.stops, "htmx:abort"));
+});
