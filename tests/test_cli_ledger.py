@@ -105,12 +105,13 @@ def test_json_says_what_the_lines_say(unsee, tmp_path):
 def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
     (tmp_path / "m.safetensors").write_text("a model")
     (tmp_path / "d.npz").write_text("data")
-    named = ("--model", "m.safetensors", "--data", "npz:d.npz")
+    named = ("--model", "m.safetensors", "--data", "npz:d.npz", "--method", "own.py:fade")
     unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana", *named)
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, ledger.reading() as connection:
         config = json.loads(connection.exec_driver_sql("SELECT config FROM requests").scalar())
     assert config["model"] == str(tmp_path / "m.safetensors")
     assert config["data"] == f"npz:{tmp_path / 'd.npz'}"
+    assert config["method"] == f"{tmp_path / 'own.py'}:fade"
     asked = ("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
     code, _, told = unsee(*asked, "--policy", "no")
     assert code == 2 and "Expected a file for --policy, got 'no'" in told

@@ -339,7 +339,7 @@ def test_figures_are_svg_files_that_stand_alone():
         ElementTree.fromstring(text)
 
 
-def test_a_redacted_page_shows_and_names_no_forgotten_image():
+def test_a_redacted_page_shows_no_image_and_names_no_forgotten_one():
     run = example(notes=("2 exact twins stay, such as train/forget-secret-0: forget them too",))
     plain, shared = shown("retrained"), page(redacted(run))
     for part in ("forget", "forget-most", "forget-least", "forget-moved"):
@@ -350,7 +350,8 @@ def test_a_redacted_page_shows_and_names_no_forgotten_image():
     assert not {"exposure", "losses", "gradcam-forget", "gradcam-forget-most"} & drawn.keys()
     for text in drawn.values():
         assert not re.search(r"forget[\w-]*-secret", text) and not any(map(magenta, pictures(text)))
-    assert "retain-secret" in shared and pictures(shared)
+    assert "retain-secret" in plain and "retain-secret" not in shared
+    assert "gradcam-retain" in figures(run) and not any("gradcam" in name for name in drawn)
     assert "2 exact twins stay: forget them too" in Reader(shared).text
     assert "Redacted" in shared and "Redacted" not in plain and "may see the data" in plain
 

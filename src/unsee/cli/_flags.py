@@ -130,7 +130,7 @@ Policy = Annotated[
 Seed = Annotated[int, Option("--seed", metavar="N", help="Of every random draw.")]
 Device = Annotated[str, Option("--device", metavar="NAME", help="auto, cpu or cuda.")]
 Redact = Annotated[
-    bool, Option("--redact", help="Keep forgotten images and ids out of report and arrays.")
+    bool, Option("--redact", help="Keep images and forgotten ids out of report and arrays.")
 ]
 Quiet = Annotated[bool, Option("--quiet", help="No progress.")]
 Backend = Annotated[

@@ -55,6 +55,9 @@ def absolute(config: "Config") -> "Config":
 
     """
     found: dict[str, Any] = {"data": _absolute(config.data) or config.data}
+    path, own, name = config.method.rpartition(".py:")
+    if own:
+        found["method"] = f"{Path(path).absolute()}{own}{name}"
     for name in FILES:
         text = getattr(config, name)
         if text and text not in NO_FILES:

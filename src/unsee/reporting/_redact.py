@@ -4,21 +4,22 @@ from dataclasses import replace
 from unsee.nouns import Run
 
 REDACTED = (
-    "the forgotten images, their ids and their scores are left out; points of the feature map name "
-    "none of them and stay"
+    "no image is shown; ids and scores of the forgotten ones are left out; points of the feature "
+    "map name none of them and stay"
 )
 SPELLING = ("path", "where")  # rules that may spell out an id or a person
 SPOKEN = ("answers",)  # sums over all forgotten images: they show none of them
 
 
 def redacted(run: Run) -> Run:
-    """Return ``run`` without anything that shows or names a forgotten image.
+    """Return ``run`` without anything that shows an image, or names a forgotten one.
 
-    Left out are their pictures, ids, maps and scores, one by one; curves over all of them, counts
-    of answers and the points of the feature map name none and stay.  Rules ``path=...`` and
-    ``where=...`` may spell out an id or a name, so only their kind is kept, in notes too; the ids
-    and file names that a note gives as examples go as well.  Numbers about all forgotten images
-    together stay, and the digest of the ids.
+    Left out are all pictures with their ids, since who stays today may ask tomorrow; of forgotten
+    images maps and scores, too, one by one.  Curves over all of them, counts of answers and the
+    points of the feature map name none and stay.  Rules ``path=...`` and ``where=...`` may spell
+    out an id or a name, so only their kind is kept, in notes too; the ids and file names that a
+    note gives as examples go as well.  Numbers about all forgotten images together stay, and the
+    digest of the ids.
     """
     kept = {name: array for name, array in run.arrays.items() if not _private(name)}
     rule = str(run.forget.get("rule", ""))
@@ -41,6 +42,8 @@ def _without_names(note: str, rule: str, safe: str) -> str:
 
 def _private(name: str) -> bool:
     *place, last = name.split("/")
+    if place and place[0] == "pictures":
+        return True
     hidden = any(part == "forget" or part.startswith("forget-") for part in [*place, last])
     if last.startswith("worst_"):
         return True

@@ -20,7 +20,6 @@ MAY: dict[str, tuple[Role, ...]] = {  # what is done -> who may; reading is for 
     "request": ("requester", "approver"),
     "decide": ("approver",),
     "settle": ("requester", "approver"),
-    "see": ("approver", "auditor"),  # pictures of images that stay: who judges a run
 }
 LASTS = 12 * 3600.0  # seconds of a browser's session
 MOST_SESSIONS = 1000
