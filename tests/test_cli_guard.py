@@ -81,6 +81,7 @@ def test_a_signal_unwinds_and_a_second_one_ends_the_process(number, code, monkey
     monkeypatch.setattr(pipeline, "run", signalled)
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
+        signal.signal(number, signal.SIG_DFL)  # in the background SIGINT is ignored, and stays so
         listen_for_signals()
         assert call(*RUN) == code
         assert signal.getsignal(number) is signal.SIG_DFL

@@ -105,9 +105,10 @@ def test_pieces_of_an_archive_are_let_go_as_they_are_put_together():
 
 @on_linux
 def test_putting_pieces_together_takes_no_more_than_a_piece_above_what_they_took():
-    pieces = [np.full((16 * MIB, 1), n, np.uint8) for n in range(4)]
+    # above 32 MiB the C library gives back each piece at once, whatever the process did before
+    pieces = [np.full((40 * MIB, 1), n, np.uint8) for n in range(3)]
     most, whole = highest(lambda: store.in_one(pieces))
-    assert len(whole) == 64 * MIB and most < 32 * MIB
+    assert len(whole) == 120 * MIB and most < 60 * MIB
 
 
 def test_images_of_a_buffer_are_put_beside_the_others_without_a_copy():

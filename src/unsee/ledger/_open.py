@@ -25,6 +25,7 @@ from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
 
 SCHEMAS = ("m0001", "m0002")  # the migrations in migrations/versions, in their order
 VERSION = "unsee_schema"  # the table that says which of them were made
+DISK = ("disk I/O error", "is full", "No space left", "readonly", "unable to open database")
 WAIT = 30.0  # seconds for another writer of SQLite
 TURN = 0x0E5A5E  # of the lock under which one process makes or changes the tables
 _version = Table(VERSION, MetaData(), Column("version_num", String(32)))
@@ -140,7 +141,7 @@ def _translation(error: DBAPIError) -> UnseeError:
     said = " ".join(str(error.orig).split())
     if "locked" in said:
         return BusyError(f"Expected the ledger within {WAIT:.0f} s, got {said}: try again")
-    if any(word in said for word in ("disk I/O error", "is full", "No space left", "readonly")):
+    if any(word in said for word in DISK):
         return StorageError(f"Expected to write the ledger, got {said}: nothing was changed")
     if error.connection_invalidated or "connection" in said:
         return LedgerError(
