@@ -76,8 +76,7 @@ def command(
             continue
         known[name] = rounded({"sources": digests[name], "machine": machine(), **make(name, False)})
         ordered = {cell: known[cell] for cell in digests if cell in known}
-        file = EVIDENCE / f"{section}.json"
-        write(file, (json.dumps(ordered, indent=1, sort_keys=True) + "\n").encode())
+        write(_file(section), (json.dumps(ordered, indent=1, sort_keys=True) + "\n").encode())
         print(f"{told}: done", file=sys.stderr)
     known = {name: known[name] for name in digests if name in known}
     for name, picture in (pictures(known) if pictures else {}).items():
@@ -87,8 +86,12 @@ def command(
 
 def measured(section: str) -> Cells:
     """Return the cells of a file, sorted by name; none where there is no file."""
-    file = EVIDENCE / f"{section}.json"
+    file = _file(section)
     return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _file(section: str) -> Path:
+    return EVIDENCE / f"{section}.json"
 
 
 def publish(section: str, lines: list[str]) -> None:

@@ -10,7 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unsee.benchmark._sources import built_from as _own, code as code
+from unsee.benchmark._sources import (
+    built_from as _own,
+    code as code,
+    sources as sources,
+    text as text,
+)
 
 SOURCE = Path(__file__).parent.parent / "src" / "unsee"
 SAME = Path(__file__).parent.parent / "docs" / "evidence" / "same.json"
@@ -43,7 +48,7 @@ def digest(method: str, common: str = "") -> str:
     """
     own = hashlib.sha256()
     for name in sorted(_own(f"_{method}.py") - SHARED_BY_METHODS):
-        own.update(_file(SOURCE / "methods" / name))
+        own.update(text(SOURCE / "methods" / name))
     return hashlib.sha256(f"{own.hexdigest()} {common or earliest()}".encode()).hexdigest()
 
 
@@ -51,11 +56,9 @@ def digest(method: str, common: str = "") -> str:
 def digest_of_common() -> str:
     """Return a SHA-256 over the code of the files on which the numbers of every method depend."""
     total = hashlib.sha256()
-    for name in DECIDE:
-        place = SOURCE / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            if name != "methods" or path.name in SHARED_BY_METHODS:
-                total.update(_file(path))
+    for path in sources(DECIDE):
+        if path.parent != SOURCE / "methods" or path.name in SHARED_BY_METHODS:
+            total.update(text(path))
     return total.hexdigest()
 
 
@@ -81,7 +84,3 @@ def digest_of_calibration() -> str:
     for name in CALIBRATED:
         total.update(f"{name}\n{code((SOURCE / name).read_text())}\n".encode())
     return total.hexdigest()
-
-
-def _file(path: Path) -> bytes:
-    return f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode()

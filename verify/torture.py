@@ -36,16 +36,14 @@ TOOLS = ("faults.c", "faults.py", "forks.py", "ordeals.py", "torment.py")
 
 def sources():
     """Return a digest of the code that decides the results."""
-    from provenance import SOURCE, code
+    import provenance
 
     total = hashlib.sha256()
-    for name in DECIDE:
-        place = SOURCE / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            total.update(f"{path.relative_to(SOURCE)}\n{code(path.read_text())}\n".encode())
+    for path in provenance.sources(DECIDE):
+        total.update(provenance.text(path))
     for name in TOOLS:
         text = (ROOT / "tests" / name).read_text()
-        total.update((code(text) if name.endswith(".py") else text).encode())
+        total.update((provenance.code(text) if name.endswith(".py") else text).encode())
     return total.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def digest_of_sources(name: str | Method) -> str:
     total = hashlib.sha256(_shared().encode())
     if own_file(name) is None:
         for file in sorted(built_from(f"_{find(name).name}.py")):
-            total.update(_text(ROOT / "methods" / file))
+            total.update(text(ROOT / "methods" / file))
     return total.hexdigest()
 
 
@@ -42,11 +43,16 @@ def code(text: str) -> str:
 @cache
 def _shared() -> str:
     total = hashlib.sha256()
-    for name in DECIDE:
-        place = ROOT / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            total.update(_text(path))
+    for path in sources(DECIDE):
+        total.update(text(path))
     return total.hexdigest()
+
+
+def sources(names: Iterable[str]) -> Iterator[Path]:
+    """Yield the files of these names below ``unsee``, of folders all that lie in them."""
+    for name in names:
+        place = ROOT / name
+        yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def built_from(name: str) -> set[str]:
@@ -64,5 +70,6 @@ def built_from(name: str) -> set[str]:
 
 
 @cache
-def _text(path: Path) -> bytes:
+def text(path: Path) -> bytes:
+    """Return a file's name and the code in it, as digests take it."""
     return f"{path.relative_to(ROOT).as_posix()}\n{code(path.read_text())}\n".encode()

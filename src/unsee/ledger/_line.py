@@ -55,9 +55,9 @@ def absolute(config: "Config") -> "Config":
 
     """
     found: dict[str, Any] = {"data": _absolute(config.data) or config.data}
-    path, own, name = config.method.rpartition(".py:")
+    file, own, function = config.method.rpartition(".py:")
     if own:
-        found["method"] = f"{Path(path).absolute()}{own}{name}"
+        found["method"] = f"{Path(file).absolute()}{own}{function}"
     for name in FILES:
         text = getattr(config, name)
         if text and text not in NO_FILES:

@@ -119,9 +119,7 @@ class Access:
 def fresh() -> tuple[Access, dict[Role, str]]:
     """Return access by new random tokens, one for each role, which is its name, too."""
     tokens: dict[Role, str] = {role: secrets.token_urlsafe(32) for role in ROLES}
-    known = {
-        key: Visitor(role, role, key) for role, token in tokens.items() for key in (digest(token),)
-    }
+    known = {(key := digest(token)): Visitor(role, role, key) for role, token in tokens.items()}
     return Access(known, {*known}), tokens
 
 
