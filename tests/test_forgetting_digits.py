@@ -22,6 +22,7 @@ def forgotten(method, rule="class=0", **more):
     [
         *[("delete", 0.1, 0.08), ("boundary_shrink", 0.6, 0.25), ("amun", 0.7, 0.05)],
         *[("masked_small_gradients", 0.6, 0.05), ("cf_k", 0.7, 0.05), ("cola", 0.7, 0.05)],
+        ("snu_weights", 0.02, 0.05),
     ],
 )
 def test_a_class_goes_and_the_others_stay(method, forget, lost):

@@ -15,9 +15,9 @@ from main_job import SHARED
 from unsee.folder import write
 
 Cell = dict[str, Any]
-# Fields of Config that came after cells were measured, as they were before there was a choice: a
+# Fields of records that came after cells were measured, as they were before there was a choice: a
 # cell that leaves them so is asked for what it was asked for then.
-LATER = (("audits", ()), ("audit_retain", None))
+LATER = (("audits", ()), ("audit_retain", None), ("rivals", ()))
 PLACES = 6  # after the point: what a file keeps of a number
 
 

@@ -41,6 +41,7 @@ from unsee.functional import (
     membership_scores,
     ridge_probe,
 )
+from unsee.methods import METHODS
 from unsee.models import Checkpoint, head, pack, read
 from unsee.nouns import Config, Data, Split, View
 from unsee.preparation import Job, prepare
@@ -63,6 +64,7 @@ class Task:
     given: tuple[str, ...] = ()  # retrained models among the given checkpoints
     trained: int = 0  # or how many to train here
     buffers: tuple[float, ...] = (0.1,)  # the first is judged in full
+    rivals: tuple[str, ...] = ()  # other methods, which are shown all that stays
 
     def cells(self) -> Iterator[str]:
         """Yield the names of its models."""
@@ -71,6 +73,8 @@ class Task:
         for share in self.buffers:
             kind = "" if share == self.buffers[0] else f"buffer{round(100 * share):02d}-"
             yield from (f"{kind}seed{seed}" for seed in range(SEEDS))
+        for method in self.rivals:
+            yield from (f"{method}-seed{seed}" for seed in range(SEEDS))
 
 
 def small(data: str, arch: str, epochs: int, retrained: int = 8) -> Task:
@@ -91,21 +95,29 @@ TASKS = {
     "cifar10-random10": Task(
         replace(cifar(3), oracle="none", forget=f"ids={GIVEN / 'random10-ids.txt'}"),
         given=("cifar10-no-random10",),
+        rivals=("snu_weights",),
     ),
 }
 
 
 def digests() -> dict[str, str]:
     """Return by the name of every cell the digest of the sources that decide its numbers."""
-    ours, theirs = provenance.digest("snu_deep"), provenance.digest("retrain")
     found = {
         f"{name}-{model}": cells.made_by(
-            ours if "seed" in model else theirs, asked=[task, model, DRAWS, TIMED]
+            provenance.digest(method_of(model) if "seed" in model else "retrain"),
+            asked=[task, model, DRAWS, TIMED],
         )
         for name, task in TASKS.items()
         for model in task.cells()
     }
+    ours = provenance.digest("snu_deep")
     return found | {"flat": cells.made_by(ours, asked=[LENGTHS, ROUNDS, STAYS, GOES])}
+
+
+def method_of(name: str) -> str:
+    """Return the method of a model that was unlearned: its name says it, unless it is ours."""
+    method = name.rpartition("-seed")[0]
+    return method if method in METHODS else "snu_deep"
 
 
 class Bench:
@@ -178,14 +190,16 @@ def cell(bench: Bench, name: str) -> cells.Cell:
 
 
 def unlearned_once(bench: Bench, name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """Unlearn with the method's defaults; beside it, where it is judged, retraining is timed.
+    """Unlearn with a method's defaults; beside it, where it is judged, retraining is timed.
 
     A guard that stops is recorded, and the model that it refused is measured all the same.
     """
     kind, _, seed = name.rpartition("seed")
-    fraction = int(kind[6:8]) / 100 if kind else bench.task.buffers[0]
-    config = replace(bench.task.config, retain_fraction=fraction)
+    method = METHODS[method_of(name)]
+    fraction = int(kind[6:8]) / 100 if kind.startswith("buffer") else bench.task.buffers[0]
+    config = replace(bench.task.config, method=method.name, retain_fraction=fraction)
     job, original = replace(bench.job, config=config), bench.model("original")
+    job = replace(job, method=method, options=method.chosen(dict(config.options)))
     timed = [] if kind else [retraining(job)]
     stopped = None
     try:
@@ -197,7 +211,7 @@ def unlearned_once(bench: Bench, name: str) -> tuple[nn.Module, dict[str, Any]]:
     return model, {
         "seed": int(seed),
         "retain_fraction": fraction,
-        "buffer": round(fraction * len(job.split.retain)),
+        "buffer": round((1 if method.data == "all" else fraction) * len(job.split.retain)),
         "options": job.options,
         "stopped": stopped,
         "seconds": cost["seconds"],

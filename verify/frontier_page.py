@@ -21,6 +21,7 @@ TITLES = {
     "digits-class3": "Digits, class 3",
     "cifar10-random10": "CIFAR-10 (JPEG), a random 10 % of the images",
 }
+RIVALS = ("snu_weights",)  # measured beside ours
 ATTACKS = ("loss", "confidence", "entropy", "modified_entropy", "margin", "learned")
 SHOWN = {
     "forget_accuracy": "forget",
@@ -296,17 +297,39 @@ def table(models: Models) -> list[str]:
 
 
 def section(found: dict[str, cells.Cell], task: str) -> list[str]:
-    """Return what is said of one task."""
+    """Return what is said of one task: of our method, then of others that were measured there."""
     lines = ["", f"## {TITLES[task]}", ""]
     models = models_of(found, task)
     if models is None:
         return [*lines, "Not measured."]
+    lines += judged(found, task, models)
+    if "class" in task and (rows := beyond(found, task, models)):
+        lines += ["Beyond the criteria:", ""]
+        for row in rows:
+            word = "reached" if row.met else "not reached"
+            lines.append(f"- {row.name}: {spelled(row.figure)}, {row.limit} asked: {word}")
+        lines.append("")
+    if len(models.retrained) >= 8:
+        lines += spread(models)
+    for method in RIVALS:
+        if others := models_of(found, task, f"{method}-"):
+            lines += [f"### The same by `{method}`", "", *judged(found, task, others)]
+    lines += [
+        f"The guard stopped {cell['model']}, which was measured all the same: {cell['stopped']}"
+        for cell in found.values()
+        if cell.get("task") == task and cell.get("stopped")
+    ]
+    return lines[:-1] if not lines[-1] else lines
+
+
+def judged(found: dict[str, cells.Cell], task: str, models: Models) -> list[str]:
+    """Return every criterion for these models, then their figures."""
     judge: Callable[[Models], list[Row]] = whole_class if "class" in task else some_images
     rows = judge(models)
     counted = [row for row in rows if not row.open]
     missed = [row.name for row in counted if not row.met]
     n, first = models.original["n"], models.seeds[0]
-    lines += [
+    return [
         f"n: {n['forget']:,} forgotten, {n['retain']:,} that stay, {n['test']:,} test images of "
         f"these, {models.original['unseen']:,} unseen images of the forgotten kind; "
         f"{len(models.seeds)} seeds; {len(models.retrained)} retrained; a buffer of "
@@ -321,20 +344,6 @@ def section(found: dict[str, cells.Cell], task: str) -> list[str]:
         "",
         *table(models),
     ]
-    lines += [
-        f"The guard stopped {cell['model']}, which was measured all the same: {cell['stopped']}"
-        for cell in found.values()
-        if cell.get("task") == task and cell.get("stopped")
-    ]
-    if "class" in task and (rows := beyond(found, task, models)):
-        lines += ["Beyond the criteria:", ""]
-        for row in rows:
-            word = "reached" if row.met else "not reached"
-            lines.append(f"- {row.name}: {spelled(row.figure)}, {row.limit} asked: {word}")
-        lines.append("")
-    if len(models.retrained) >= 8:
-        lines += spread(models)
-    return lines[:-1] if not lines[-1] else lines
 
 
 def exponents(cell: cells.Cell) -> list[float]:

@@ -33,6 +33,7 @@ from unsee.methods._salun import salun as salun
 from unsee.methods._scrub import scrub as scrub
 from unsee.methods._snu import snu as snu
 from unsee.methods._snu_deep import snu_deep as snu_deep
+from unsee.methods._snu_weights import snu_weights as snu_weights
 from unsee.methods._ssd import ssd as ssd
 from unsee.methods._unsir import unsir as unsir
 
