@@ -138,6 +138,16 @@ def test_the_page_shows_what_was_measured():
     assert torture_page.with_section(page, torture_page.SECTION, told) == page
 
 
+def test_the_page_shows_what_came_of_every_call():
+    page, file = torture_page.PAGE.read_text(), torture_page.SUMMARY
+    told = json.loads(file.read_text()) if file.exists() else {}
+    lines = torture_page.every(told)
+    assert torture_page.with_section(page, torture_page.EVERY, lines) == page
+    if told:
+        assert told["cases"] == told["planned"] > 3 * sum(told["calls"].values()) / 2
+        assert told["lost"] == []
+
+
 def test_the_committed_results_lost_nothing_and_missed_no_boundary():
     known = torture_page.results()
     if not known:

@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import faults  # noqa: E402  (of the folder of tests)
 
 EVIDENCE = ROOT / "docs" / "evidence" / "torture.json"
+EVERY = {"kills": 0, "faults": 9999, "others": 0}  # of --every: more faults than there are
+CASES = ROOT / "runs" / "verify" / "torture-every.json"  # the page has their summary
 DECIDE = (  # what a fault can bring down: files of src/unsee, and what torments them
     *("cli/_guard.py", "cli/_run.py", "cli/_worker.py", "errors.py", "events.py", "folder.py"),
     *("pipeline.py", "ledger"),
@@ -96,8 +98,12 @@ def asked():
     parser.add_argument("--audits", default="accuracy,membership", help="of the run: fewer, faster")
     parser.add_argument("--at-once", type=int, default=2, help="processes side by side")
     parser.add_argument("--results", type=Path, default=EVIDENCE, help="another file: no page")
+    parser.add_argument("--every", action="store_true", help="let each call fail, in each way")
     parser.add_argument("--page", action="store_true", help="write the page alone")
-    return parser.parse_args()
+    words = parser.parse_args()
+    if words.every:
+        vars(words).update(EVERY, results=CASES)
+    return words
 
 
 def done_before(file, digest, words):
@@ -187,6 +193,7 @@ def main():
     """Write results and page; exit 1 if anything was lost."""
     words = vars(asked())
     file, at_once, page = words.pop("results"), words.pop("at_once"), words.pop("page")
+    every = words.pop("every")
     if why := faults.why_not():
         raise SystemExit(why)
     if not page and os.environ.get("LD_PRELOAD") != str(faults.library()):
@@ -200,9 +207,12 @@ def main():
             known = measured(words, file, at_once, Path(folder))
     import torture_page
 
-    lines = torture_page.lines(known)
-    if file == EVIDENCE:
-        torture_page.publish(lines)
+    if every:
+        lines = torture_page.every(torture_page.summary(known))
+    else:
+        lines = torture_page.lines(known)
+    if file in (EVIDENCE, CASES):
+        torture_page.publish(lines, torture_page.EVERY if every else torture_page.SECTION)
     print("\n".join(lines))
     sys.exit(any(case["wrong"] for case in known["cases"].values()))
 

@@ -15,7 +15,8 @@ from torment import ROWS  # noqa: E402  (of the folder of tests)
 
 PAGE = ROOT / "docs" / "reliability.md"
 EVIDENCE = ROOT / "docs" / "evidence" / "torture.json"
-SECTION = "torture"
+SECTION, EVERY = "torture", "torture every call"
+SUMMARY = ROOT / "docs" / "evidence" / "torture_every.json"
 NOT_YET = ["Not measured yet: `make torture`."]
 FAULTS = {  # columns: error and manner, as in tests/faults.c
     (28, 0): "ENOSPC once",
@@ -212,9 +213,40 @@ def lines(known):
     ]
 
 
-def publish(told):
-    """Write the section of the page anew."""
-    PAGE.write_text(with_section(PAGE.read_text(), SECTION, told))
+def summary(known):
+    """Write down what happened where every call has failed in every way, and return it."""
+    told = {
+        "sources": known["sources"],
+        "machine": known["machine"],
+        "calls": known["calls"],
+        "cases": len(known["cases"]),
+        "planned": len(known["plans"]),
+        "wall": known["wall"],
+        "lost": sorted(name for name, case in known["cases"].items() if case["wrong"]),
+        "table": _faults(known),
+    }
+    SUMMARY.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    return told
+
+
+def every(told):
+    """Return what the page says of all calls."""
+    if not told:
+        return ["Not measured yet: `python verify/torture.py --every`."]
+    return [
+        f"`python verify/torture.py --every`: each of the {told['calls']['worker']} calls of the "
+        f"worker and the {told['calls']['alone']} of `unsee run`, failing in each way: "
+        f"{told['cases']:,} cases in {told['wall'] / 60:.0f} minutes; **{len(told['lost'])} lost**"
+        f"{': ' + ', '.join(told['lost']) if told['lost'] else ''}.",
+        *machines({"run": told}),
+        "",
+        *told["table"],
+    ]
+
+
+def publish(told, section=SECTION):
+    """Write a section of the page anew."""
+    PAGE.write_text(with_section(PAGE.read_text(), section, told))
 
 
 def results():
