@@ -1,5 +1,7 @@
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ def snu_weights(
     lr: float = 0.1,
     batch: int = 64,
     kd: float = 0.8,
+    plain: float = 0.5,
 ) -> nn.Module:
     """Make noise of the last stages and learn again what stays; the forget set is never shown.
 
@@ -45,9 +48,13 @@ def snu_weights(
     _, late = divided(model, as_floats(forget.take(torch.arange(1))), k)
     draw_anew(late, instead="another method")
     epochs = passes(len(retain), batch, epochs)
+    last = round(plain * epochs)
 
     def losses() -> Iterator[Tensor]:
-        for x, y in batches(retain, epochs=epochs, size=batch, rng=rng):
+        for x, y in chain(
+            batches(retain, epochs=epochs - last, size=batch, rng=rng),
+            batches(replace(retain, augment=()), epochs=last, size=batch, rng=rng),
+        ):
             with torch.no_grad():
                 said = original(x).float()
             said[:, list(gone)] = -torch.inf
