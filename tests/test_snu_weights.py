@@ -7,6 +7,7 @@ import torch
 from conftest import rng
 from test_cf_k import staged
 
+from unsee.data import as_floats
 from unsee.errors import OptionError
 from unsee.methods import METHODS
 from unsee.training import counting, predict
@@ -39,7 +40,7 @@ def test_noise_takes_the_place_of_the_last_stages_alone(patterns, k, anew):
 def test_without_a_teacher_it_is_eu_k_of_all_stages(trained, patterns):
     """The other method with everything drawn anew and nothing frozen."""
     options = {"k": 9, "epochs": 24, "lr": 0.05, "batch": 64}
-    ours = apply(trained, patterns, **options | {"epochs": 1}, kd=0.0)
+    ours = apply(trained, patterns, **options | {"epochs": 1}, kd=0.0, plain=0)
     theirs = CFK(trained, patterns.forget, patterns.retain, rng=rng(), anew=True, **options)
     assert same(ours, theirs)  # one batch an epoch: it is passed over 24 times
 
@@ -74,6 +75,21 @@ def test_an_epoch_costs_a_pass_and_a_look_of_the_teacher(trained, patterns):
         apply(trained, patterns, epochs=1, batch=2)
     looks = 2  # one image each: to find the stages, and whose weights they hold
     assert sum(spent) == pytest.approx(looks / 3 + len(patterns.retain) * 4 / 3)
+
+
+@pytest.mark.parametrize("plain, shown", [(0, [0, 0, 0]), (1, [0, 0, 1]), (5, [1, 1, 1])])
+def test_the_last_epochs_show_images_as_they_are(trained, patterns, plain, shown):
+    retain = replace(patterns.retain, augment=("crop", "flip"))
+    known = {row.tobytes() for row in as_floats(retain.images).numpy()}
+    seen = []
+    hook = trained.register_forward_pre_hook(
+        lambda module, args: seen.append([x.numpy().tobytes() in known for x in args[0]])
+    )
+    WEIGHTS(trained, patterns.forget, retain, rng=rng(), epochs=3, plain=plain, batch=2)
+    hook.remove()
+    steps = [rows for rows in seen if len(rows) == 2][::2]  # of teacher and pupil, one
+    epochs = [steps[i : i + 24] for i in (0, 24, 48)]
+    assert [int(all(map(all, epoch))) for epoch in epochs] == shown
 
 
 def test_a_share_above_one_is_refused(trained, patterns):
