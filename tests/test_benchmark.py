@@ -15,6 +15,7 @@ from unsee.benchmark._cell import key_of
 from unsee.benchmark._grid import Cell
 from unsee.benchmark._sources import built_from, code, digest_of_sources
 from unsee.cli import call
+from unsee.data import load
 from unsee.errors import OptionError, PromiseError, RunError
 from unsee.methods import find
 from unsee.nouns import Config
@@ -257,6 +258,41 @@ def test_only_what_is_asked_for_is_measured(place, grid, tmp_path):
         again(grid, place, tmp_path, only=["scurb"])
 
 
+def test_no_cell_of_a_tuned_grid_audits_what_tuning_looked_at(place, grid, tmp_path, monkeypatch):
+    text = GRID.format(place=place).replace("budget = 150", 'tune = 1\ntune_on = "class=a"')
+    with pytest.raises(OptionError, match=r'as validation = "ids=FILE" in \[config\]'):
+        running.read_grid(written(tmp_path, text))
+    data = load(f"npz:{place / 'patterns.npz'}")
+    ids = data.ids[data.parts == "test"][::2]
+    file = written(tmp_path, "\n".join(ids.tolist()), "validation.txt")
+    text = text.replace("[config]", f'[config]\nvalidation = "ids={file}"')
+    tuned = replace(running.read_grid(written(tmp_path, text)), methods=("noop", "snu"), seeds=(0,))
+    audited = []
+
+    def searched(job, model, facts):
+        assert {*job.split.validation.ids} == {*ids}
+        audited.append({*job.split.test.ids})
+        facts["tuning"] = {"trials": [{"options": {}}], "chosen": 0}
+
+    def run(config, folder, **_):
+        audited.append({*prepare(config).split.test.ids})
+        raise RunError("Expected nothing more")
+
+    monkeypatch.setattr("unsee.benchmark._cell.unlearned", searched)
+    monkeypatch.setattr("unsee.benchmark._cell.run", run)
+    again(tuned, place, tmp_path)
+    assert len(audited) == 3 and not any({*ids} & seen for seen in audited)
+
+
+def test_a_cell_whose_search_failed_fails_again_when_it_is_checked(place, grid, tmp_path):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=1, tune_on="class=z")
+    (failed,) = again(tuned, place, tmp_path).failed
+    assert "no setting was found on class=z" in failed
+    (cell,) = tuned.cells()
+    found = running.check(cell, tmp_path / "results", place / "work" / "tiny")
+    assert found.inside and found.same_code and all("class=z" in why for why in found.failed)
+
+
 def test_options_are_tuned_on_one_rule_and_used_on_all(place, grid, tmp_path):
     tuned = replace(grid, methods=("snu",), seeds=(0,), tune=2, tune_on="class=a")
     assert again(tuned, place, tmp_path).failed == ()
@@ -270,6 +306,7 @@ def test_options_are_tuned_on_one_rule_and_used_on_all(place, grid, tmp_path):
         f"--set lr={record['options']['lr']}" in cell["recipe"] and "--tune" not in cell["recipe"]
     )
     assert cell["counts"]["validation"] == 0  # nothing is held back where nothing is tuned
+    assert cell["tuned"]["on"] == "class=a"
     idle = replace(grid, tune=2, tune_on="class=a").cells()[0]
     assert idle.method == "noop" and idle.tune == 0  # there is nothing to tune
 

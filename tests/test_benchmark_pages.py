@@ -8,6 +8,7 @@ import pytest
 
 from unsee import benchmark, pipeline, testing
 from unsee.benchmark import running
+from unsee.benchmark._cell import key_of
 from unsee.cli import call
 from unsee.methods import METHODS
 
@@ -72,6 +73,23 @@ def test_every_grid_of_the_repository_can_be_read_and_has_its_place_on_the_page(
         assert benchmark.into_page(PAGE, path.stem, block) == text, "unsee bench table --page"
     else:
         assert benchmark.into_page(PAGE, path.stem, "Not measured yet.") == text
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_committed_cells_were_made_by_the_committed_sources(path):
+    results = ROOT / "benchmarks" / "results" / path.stem
+    cells = running.read_grid(path).cells() if results.is_dir() else []
+    for cell in cells:
+        if not _files_are_there(cell):
+            pytest.skip(f"{cell.config.model} is not there, and keys have its digest")
+    found = [(cell, benchmark.read_record(results / f"{cell.name}.json")) for cell in cells]
+    stale = [cell.name for cell, record in found if record and record["key"] != key_of(cell)]
+    assert not stale, f"unsee bench run benchmarks/{path.name}: the sources have changed since"
+
+
+def _files_are_there(cell):
+    named = (cell.config.model, cell.config.oracle)
+    return all(Path(x).exists() for x in named if x and x not in ("none", "retrain"))
 
 
 def test_the_large_grid_asks_for_all_that_the_small_one_does():

@@ -1,7 +1,8 @@
 """Search a few options of a method, within a stated number of whole unlearnings.
 
-It looks at images to forget and at validation images: never at those of the audits, and never at a
-retrained model.  The settings that were asked for are always the first that is tried.
+It looks at images to forget and at validation images, never at the audits' own test images and
+never at a retrained model; the guard, at images that stay, may turn a setting down.  The settings
+that were asked for are always the first that is tried.
 """
 
 import re

@@ -159,6 +159,11 @@ def read_grid(path: Path) -> Grid:
     _known(rules, {*record["forget"]}, f"rules of [rule] in {path}")
     for rule in rules.values():
         _known(rule, allowed | {"seeds"}, f"fields of a run in [rule] of {path}")
+    if record.get("tune_on") and not shared.get("validation"):
+        raise OptionError(
+            f"Expected in {path} with tune_on the images that tuning may look at, as validation = "
+            '"ids=FILE" in [config], so that no cell audits them; got none'
+        )
     options = dict(record.get("options", {}))
     _known(options, {*methods}, f"methods of [options] in {path}")
     for name in ("budget", "tune"):

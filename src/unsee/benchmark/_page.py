@@ -74,8 +74,8 @@ def _terms(records: Sequence[Record]) -> list[str]:
     ] or ["No budget: every method trains for as long as its defaults or the grid say."]
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
     found += [
-        f"Tuned on {on} with seed 0: {trials} settings of every method that has some, on half of "
-        "the test images. No other rule was looked at."
+        f"Tuned on {on} with seed 0: {trials} settings of every method that has some, on images to "
+        "forget and on validation images, which no cell audits."
         for on, trials in tuned
     ]
     inside = sorted({r["tried"] for r in records if r["tried"]})

@@ -20,7 +20,7 @@ KEPT = (  # of every model
 )
 MODELS = ("original", "unlearned", "retrained")
 PLACES = 6  # after the point
-IMAGES = 1000  # forgotten images of which the distance is kept one by one, at most
+IMAGES = 10_000  # forgotten images of which the distance is kept one by one, at most
 Record = dict[str, Any]
 
 

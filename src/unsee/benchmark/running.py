@@ -220,7 +220,9 @@ def check(
     made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
     task = Task(cell, "", str(work / "check"), _of(cell, work, made))
     if cell.tune:
-        kept = before.get("tuned") or {}
+        (searched,) = _searches([cell])
+        found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
+        kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
         task = replace(task, tuned={"failed": None, "on": "", "trials": [], "options": {}} | kept)
     now = measure(task)
     figures = [
