@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from unsee.data import as_floats, choose
 from unsee.errors import ModelError, OptionError
-from unsee.methods import METHODS, _amun
+from unsee.methods import METHODS, _amun, _boundary_shrink
 from unsee.methods._adversarial import fixed, nearest, others, uphill, within
 from unsee.methods._boundary_shrink import behind
 from unsee.training import count_images, counting, predict
@@ -96,6 +96,27 @@ def test_the_step_is_that_of_the_fast_gradient_sign(trained, patterns):
         moved = model((x + 0.3 * x.grad.sign()).clamp(0, 1))
     moved[:, 2] = -torch.inf
     assert torch.equal(behind(trained, patterns.forget, 0.3, patterns.gone), moved.argmax(1))
+
+
+def test_the_image_itself_is_taught_the_class_behind(monkeypatch, trained, patterns):
+    """The undisturbed image, by its own answer: a step of the loss is on x and not on x'."""
+    told = []
+    monkeypatch.setattr(
+        _boundary_shrink,
+        "cross_entropy",
+        lambda z, y: told.append((z.detach(), y)) or z.sum() * 0,
+    )
+    METHODS["boundary_shrink"](
+        trained, patterns.forget, patterns.retain, rng=rng(), epochs=1, lr=0.0, statistics="frozen"
+    )
+    with torch.no_grad():
+        plain = trained.eval()(as_floats(patterns.forget.take(torch.arange(24))))
+    wanted = behind(trained, patterns.forget, 0.1, patterns.gone)
+    logits, labels = (torch.cat(each) for each in zip(*told, strict=True))
+    rows = [int((plain - row).abs().amax(1).argmin()) for row in logits]
+    assert sorted(rows) == [*range(24)]
+    assert torch.allclose(logits, plain[rows], atol=1e-4)
+    assert labels.tolist() == wanted[rows].tolist() and not (labels == 2).any()
 
 
 def test_boundary_shrink_counts_the_way_and_the_look_behind_it(trained, patterns):

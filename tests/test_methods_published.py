@@ -22,6 +22,7 @@ from unsee.methods import (
     _neggrad_plus,
     _random_labels,
     _scrub,
+    _unsir,
 )
 from unsee.methods._divergence import divergence
 from unsee.methods._importance import dampen
@@ -398,6 +399,23 @@ def test_unsir_looks_at_no_image_to_forget(trained, patterns):
     a = apply("unsir", trained, patterns)
     b = METHODS["unsir"](trained, blank, patterns.retain, rng=rng())
     assert all(torch.equal(x, b.state_dict()[key]) for key, x in a.state_dict().items())
+
+
+def test_unsir_impairs_with_noise_as_the_class_and_repairs_without(monkeypatch, trained, patterns):
+    """As many noisy images as there are to forget, ``kept`` beside each; then these alone."""
+    told = []
+    original = _unsir.cross_entropy
+    monkeypatch.setattr(
+        _unsir, "cross_entropy", lambda z, y, **how: told.append((y, how)) or original(z, y, **how)
+    )
+    apply("unsir", trained, patterns, epochs=1, batch=12, kept=2, noise=6, noise_steps=5)
+    made = [y for y, how in told if how]
+    taught = [y for y, how in told if not how]
+    assert len(made) == 5 and all(y.tolist() == [2] * 6 for y in made)
+    impair, repair = taught[: len(taught) // 2], taught[len(taught) // 2 :]
+    assert len(impair) == 24 and all(len(y) == 12 + 24 and (y[:12] == 2).all() for y in impair)
+    assert all(len(y) == 24 for y in repair)
+    assert not any((y == 2).any() for y in (*repair, *(y[12:] for y in impair)))
 
 
 def test_unsir_makes_noise_for_every_class_that_goes_and_refuses_single_images(trained):

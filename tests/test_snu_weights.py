@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import rng
+from scipy.special import softmax
 from test_cf_k import staged
 
 from unsee.data import as_floats
 from unsee.errors import OptionError
-from unsee.methods import METHODS
+from unsee.methods import METHODS, _snu_weights
 from unsee.training import counting, predict
 
 WEIGHTS, CFK = METHODS["snu_weights"], METHODS["cf_k"]
@@ -51,6 +53,27 @@ def test_the_teacher_alone_needs_no_labels_and_labels_alone_no_teacher(trained, 
     by_teacher = [apply(trained, split, kd=1.0, gone=gone) for split in (patterns, wrong)]
     by_labels = [apply(trained, split, kd=0.0, gone=gone) for split in (patterns, wrong)]
     assert same(*by_teacher) and not same(*by_labels)
+
+
+def test_labels_give_way_to_what_the_original_says_without_the_class(
+    monkeypatch, trained, patterns
+):
+    """Soft labels by scipy, of the original on the images as they are stored."""
+    told = []
+    monkeypatch.setattr(
+        _snu_weights, "cross_entropy", lambda z, q: told.append(q.double()) or z.sum() * 0
+    )
+    WEIGHTS(trained, patterns.forget, patterns.retain, rng=rng(), gone=(2,), epochs=1, kd=0.25)
+    with torch.no_grad():
+        images = as_floats(patterns.retain.take(torch.arange(48)))
+        logits = trained.eval()(images).double().numpy()
+    logits[:, 2] = -np.inf
+    labels = np.eye(3)[patterns.retain.labels.numpy()]
+    wanted = 0.25 * softmax(logits, axis=1) + 0.75 * labels
+    found = torch.cat(told).numpy()[: len(wanted)]  # the first pass
+    rows = [np.abs(wanted - row).max(1).argmin() for row in found]
+    assert np.allclose(found, wanted[rows], atol=1e-5)
+    assert np.allclose(found.sum(0), wanted.sum(0), atol=1e-4)  # each once
 
 
 def test_the_forget_set_is_never_learned_from(trained, patterns):
