@@ -35,6 +35,7 @@ SHOWN = {
     "js_distance": "JS",
 }
 AUDITED = ("probe_recall", "few_shot_recall", "relearn_recall", "relearn_recall_restored")
+NOT_MEASURED = ["Not measured.", ""]
 TOO_NEAR, QUARTER, EPOCHS = 0.05, 0.25, 10
 Figure = NDArray[np.float64]  # [1 + draws]
 
@@ -299,21 +300,10 @@ def table(models: Models) -> list[str]:
 def section(found: dict[str, cells.Cell], task: str) -> list[str]:
     """Return what is said of one task: of our method, then of others that were measured there."""
     lines = ["", f"## {TITLES[task]}", ""]
-    models = models_of(found, task)
-    if models is None:
-        return [*lines, "Not measured."]
-    lines += judged(found, task, models)
-    if "class" in task and (rows := beyond(found, task, models)):
-        lines += ["Beyond the criteria:", ""]
-        for row in rows:
-            word = "reached" if row.met else "not reached"
-            lines.append(f"- {row.name}: {spelled(row.figure)}, {row.limit} asked: {word}")
-        lines.append("")
-    if len(models.retrained) >= 8:
-        lines += spread(models)
+    lines += ours(found, task, models) if (models := models_of(found, task)) else NOT_MEASURED
     for method in RIVALS:
         if others := models_of(found, task, f"{method}-"):
-            lines += [f"### The same by `{method}`", "", *judged(found, task, others)]
+            lines += [f"### The same by `{method}`", "", *judged(task, others)]
     lines += [
         f"The guard stopped {cell['model']}, which was measured all the same: {cell['stopped']}"
         for cell in found.values()
@@ -322,7 +312,19 @@ def section(found: dict[str, cells.Cell], task: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def judged(found: dict[str, cells.Cell], task: str, models: Models) -> list[str]:
+def ours(found: dict[str, cells.Cell], task: str, models: Models) -> list[str]:
+    """Return what is said of our method: its criteria, and what goes beyond them."""
+    lines = judged(task, models)
+    if "class" in task and (rows := beyond(found, task, models)):
+        lines += ["Beyond the criteria:", ""]
+        for row in rows:
+            word = "reached" if row.met else "not reached"
+            lines.append(f"- {row.name}: {spelled(row.figure)}, {row.limit} asked: {word}")
+        lines.append("")
+    return lines + (spread(models) if len(models.retrained) >= 8 else [])
+
+
+def judged(task: str, models: Models) -> list[str]:
     """Return every criterion for these models, then their figures."""
     judge: Callable[[Models], list[Row]] = whole_class if "class" in task else some_images
     rows = judge(models)
