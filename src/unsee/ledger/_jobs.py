@@ -16,7 +16,7 @@ from unsee.errors import LeaseError, LedgerError
 from unsee.ledger._chain import Log
 from unsee.ledger._models import Model, in_use
 from unsee.ledger._requests import move
-from unsee.ledger._schema import jobs, lines, requests
+from unsee.ledger._schema import jobs, lines, models, requests
 from unsee.ledger._terms import Scope
 from unsee.ledger._traces import kept
 
@@ -251,9 +251,11 @@ def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:
         return False
     _end(log, job, "done")
     log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(model=model.number))
+    before = select(models.c.sha256).where(models.c.id == model.parent)
     for number in job.requests:
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
+        told["replaced"] = log.connection.execute(before).scalar()
         move(log, number, "audited", worker, job=job.number, light=light, model=told)
     return True
 
