@@ -1,17 +1,14 @@
 """What ``unsee ledger verify`` finds, column by column, and what a worker refuses to serve."""
 
 import json
-import threading
 from datetime import date
 
 import pytest
 import sqlalchemy
-from conftest import small_config as small_config
-from test_ledger_worker import DONE, Served, approved, expire, states, taken, worker
+from test_ledger_worker import Served, approved, expire, states, taken, worker
 
-from unsee.errors import BusyError
+from unsee.errors import BusyError, LeaseError
 from unsee.ledger import CHECKLIST, Ledger, _jobs
-from unsee.ledger._schema import events as event_table
 from unsee.nouns import Config
 
 ALL = [*CHECKLIST]
@@ -139,3 +136,56 @@ def test_a_long_history_is_borne_out(ledger, tmp_path):
             ledger.close(number, by="ben", done=ALL[:-1], not_done={ALL[-1]: "nobody"})
             ledger.purge(number, by="ben")
     assert ledger.verify().why == ""
+
+
+# What a worker takes.
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE scopes SET value = 'train/9' WHERE request = 2",
+        "INSERT INTO scopes (id, request, value) VALUES (99, 2, 'train/9')",
+        "DELETE FROM scopes WHERE request = 2",
+        "DELETE FROM keys WHERE request = 2",
+        "UPDATE requests SET config = replace(config, 'finetune', 'noop') WHERE id = 2",
+    ],
+)
+@pytest.mark.parametrize("died", [False, True])
+def test_a_request_that_is_not_the_one_that_was_approved_is_not_served(
+    ledger, tmp_path, statement, died
+):
+    config = Config(method="finetune")
+    for n in range(3):
+        number = ledger.add("case-1", config, ids=[f"train/{n}"], by="ana")
+        ledger.approve(number, by="ben")
+    if died:
+        assert taken(ledger, tmp_path).requests == (1, 2, 3)
+        expire(ledger)
+    changed(ledger, statement)
+    run = Served()
+    worker(ledger, tmp_path, run).serve(once=True)
+    assert states(ledger) == ["audited", "failed", "audited"]
+    assert "not those that were approved" in ledger.entries(2)[-1].why
+    assert [ids for _, ids, _ in run.asked] == [["train/0", "train/2"]]
+
+
+def test_a_run_folder_that_is_held_for_long_is_no_death(ledger, tmp_path):
+    (number,) = approved(ledger, "class=3")
+    busy = [BusyError("another process")] * (_jobs.MOST_DEATHS + 2)
+    work = worker(ledger, tmp_path, Served(*busy))
+    for _ in busy:
+        assert work.step()
+        expire(ledger)
+    work.serve(once=True)
+    told = [json.loads(row.details) for row in ledger.entries(number) if row.what == "taken over"]
+    assert states(ledger) == ["audited"] and not any(row["died"] for row in told)
+
+
+def test_who_paused_does_not_keep_the_job_by_a_late_sign_of_life(ledger, tmp_path):
+    approved(ledger, "class=3")
+    job = taken(ledger, tmp_path)
+    with ledger.writing() as log:
+        _jobs.hand_back(log, job, "w", pause=5.0)
+    with pytest.raises(LeaseError), ledger.beating() as connection:
+        _jobs.beat(connection, job, 600.0)

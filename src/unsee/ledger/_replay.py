@@ -8,7 +8,7 @@ from sqlalchemy import Connection, String, select, type_coerce
 
 from unsee.ledger._approved import DIGESTS, digests
 from unsee.ledger._chain import Checked, Entry, checked
-from unsee.ledger._schema import chain, checklist, events, models, requests
+from unsee.ledger._schema import chain, checklist, events, keys, models, requests
 from unsee.ledger._states import CLOSED, TRANSITIONS
 
 Key = tuple[str, str]  # a thing, such as "request 1", and a column of it
@@ -78,6 +78,7 @@ def _said(row: Entry, details: Mapping[str, Any], line: str) -> Iterator[tuple[K
 
 def _stand(connection: Connection) -> Iterator[tuple[Key, str]]:
     """Yield what stands in the tables."""
+    keyed = {*connection.execute(select(keys.c.request)).scalars()}
     days = [type_coerce(requests.c[name], String).label(name) for name in ("received", "due")]
     columns = [
         requests.c[name] for name in ("id", *OF_A_REQUEST) if name not in ("received", "due")
@@ -85,7 +86,7 @@ def _stand(connection: Connection) -> Iterator[tuple[Key, str]]:
     for row in connection.execute(select(*columns, *days)).mappings().all():
         thing = f"request {row['id']}"
         yield from (((thing, name), _text(row[name])) for name in OF_A_REQUEST)
-        if row["state"] not in CLOSED:
+        if row["id"] in keyed or row["state"] not in CLOSED:
             now = digests(connection, row["id"])
             yield from (((thing, name), now.get(name, "")) for name in DIGESTS)
     for row in connection.execute(select(checklist)).mappings():
