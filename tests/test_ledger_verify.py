@@ -1,14 +1,16 @@
 """What ``unsee ledger verify`` finds, column by column, and what a worker refuses to serve."""
 
+import dataclasses
 import json
+import threading
 from datetime import date
 
 import pytest
 import sqlalchemy
-from test_ledger_worker import Served, approved, expire, states, taken, worker
+from test_ledger_worker import DONE, Served, approved, expire, states, taken, worker
 
 from unsee.errors import BusyError, LeaseError
-from unsee.ledger import CHECKLIST, Ledger, _jobs
+from unsee.ledger import CHECKLIST, Ledger, _jobs, _ledger
 from unsee.nouns import Config
 
 ALL = [*CHECKLIST]
@@ -189,3 +191,77 @@ def test_who_paused_does_not_keep_the_job_by_a_late_sign_of_life(ledger, tmp_pat
         _jobs.hand_back(log, job, "w", pause=5.0)
     with pytest.raises(LeaseError), ledger.beating() as connection:
         _jobs.beat(connection, job, 600.0)
+
+
+def test_a_claim_does_not_wait_for_a_worker_that_gives_a_sign_of_life(postgres, tmp_path):
+    with Ledger(postgres()) as ledger:
+        approved(ledger, "class=3")
+        approved(ledger, "class=4", config=Config(seed=1))
+        first = taken(ledger, tmp_path)
+        expire(ledger)
+        with ledger.beating() as connection:
+            _jobs.beat(connection, first, 60.0)  # not committed yet: its lease looks ended
+            found = []
+            claims = threading.Thread(target=lambda: found.append(taken(ledger, tmp_path)))
+            claims.start()
+            claims.join(20)
+            assert not claims.is_alive() and found[0].number != first.number
+            assert found[0].requests == (2,)
+
+
+# What is told to others.
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_an_export_is_one_snapshot_while_a_worker_writes(ledger, monkeypatch, kind):
+    (number,) = approved(ledger, "class=3")
+    real = _ledger.verified
+
+    def meanwhile(connection, expected):
+        found = real(connection, expected)
+        ledger.extend(number, date(2099, 1, 1), by="ben", why="many requests")
+        return found
+
+    monkeypatch.setattr(_ledger, "verified", meanwhile)
+    text = ledger.export(kind)
+    assert len(ledger.entries()) == 3 and "extended" not in text
+    if kind == "json":
+        told = json.loads(text)
+        assert told["last_hash"] == told["events"][-1]["hash"]
+        assert told["requests"][0]["due"] != "2099-01-01"
+
+
+def answered(tmp_path, config, run):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        (number,) = approved(ledger, "class=3", config=config)
+        worker(ledger, tmp_path, run).serve(once=True)
+        ledger.close(number, by="ben", done=ALL)
+        assert ledger.verify().why == ""
+        return " ".join(ledger.answer(number).split())
+
+
+def test_training_anew_from_an_earlier_model_is_not_called_training_without_them(tmp_path):
+    base = tmp_path / "base.safetensors"
+    base.write_text("weights")
+    told = answered(tmp_path, Config(method="retrain", init=str(base)), Served())
+    assert "did not begin from nothing" in told and "may have been made with them" in told
+    assert "evidence, not certainty" in told
+
+
+def test_an_answer_says_what_the_run_itself_did_not_test(tmp_path):
+    state = {"state": "unknown", "power": None}
+    verdict = {
+        "light": "amber",
+        "policy": {"margins": {"one_audit": 1, "another": 1}},
+        "audits": {"another": state, "third": {"state": "pass", "power": False}},
+    }
+
+    def run(config, folder):
+        Served()(config, folder)
+        return dataclasses.replace(DONE, verdict=verdict)
+
+    told = answered(tmp_path, Config(), run)
+    assert "tests that our rules name and that were not made: one_audit" in told
+    assert "nothing to compare their result with: another" in told
+    assert "could not have found anything with so few images or models: third" in told
+    assert "too few models" not in told

@@ -5,7 +5,7 @@ are the database's, so that the clocks of workers do not matter.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ def _taken_over(log: Log, worker: str, lease: float) -> int | None:
     # A lease that reaches further than it can: the database's clock went back.
     ended = or_(jobs.c.until < time, jobs.c.until > time + jobs.c.lease + SKEW)
     query = select(jobs).where(jobs.c.state == "running", ended).order_by(jobs.c.id)
+    # Writers wait for one another at the head of the log; what is locked here beats just now.
     for row in connection.execute(query.with_for_update(skip_locked=True)).all():
         died = row.token != HANDED_BACK and row.until > 0  # 0: handed back, too
         if row.deaths + died > MOST_DEATHS:
@@ -111,7 +112,6 @@ def _begun(log: Log, worker: str, lease: float, folder: Path) -> int | None:
         .where(approved, lines.c.job.is_(None))
         .order_by(requests.c.due, requests.c.id)
         .limit(1)
-        .with_for_update(of=lines, skip_locked=True)
     )
     line = connection.execute(query).scalar()
     if line is None:
@@ -256,7 +256,14 @@ def fail(log: Log, job: Job, worker: str, why: str, *, anew: bool = False) -> No
         move(log, number, "approved" if batch or anew else "failed", worker, why, job=job.number)
 
 
-def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:
+def finish(
+    log: Log,
+    job: Job,
+    worker: str,
+    model: Model,
+    light: str,
+    gaps: Mapping[str, Sequence[str]] | None = None,
+) -> bool:
     """Say that a job is done; False: it had been said before.  Raises LeaseError.
 
     Args:
@@ -265,18 +272,31 @@ def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:
         worker: who says so.
         model: that it has made.
         light: of the audit's verdict.
+        gaps: what the run did not test, by why.
 
     """
     if not held(log.connection, job):
         return False
     _end(log, job, "done")
     log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(model=model.number))
+    untested: dict[str, Any] = (
+        {"not_tested": {k: [*v] for k, v in gaps.items() if v}} if gaps else {}
+    )
     before = select(models.c.sha256).where(models.c.id == model.parent)
     for number in job.requests:
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
         told["replaced"] = log.connection.execute(before).scalar()
-        move(log, number, "audited", worker, job=job.number, light=light, model=told)
+        move(
+            log,
+            number,
+            "audited",
+            worker,
+            job=job.number,
+            light=light,
+            model=told,
+            not_tested=untested,
+        )
     return True
 
 

@@ -281,8 +281,8 @@ class Ledger:
         with self.reading() as connection:
             found = get(connection, number)
             text = connection.execute(select(requests.c.config).where(requests.c.id == number))
-            method = json.loads(text.scalar_one())["method"]
-        return letter(found, self.entries(number), method)
+            config, rows = json.loads(text.scalar_one()), entries(connection, number)
+        return letter(found, rows, config)
 
     def export(self, kind: str) -> str:
         """Return all of the ledger as JSON, or its log as CSV; ids and keys are no part of it."""
