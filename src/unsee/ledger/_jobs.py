@@ -279,24 +279,19 @@ def finish(
         return False
     _end(log, job, "done")
     log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(model=model.number))
-    untested: dict[str, Any] = (
-        {"not_tested": {k: [*v] for k, v in gaps.items() if v}} if gaps else {}
-    )
+    untested = {why: [*names] for why, names in (gaps or {}).items() if names}
     before = select(models.c.sha256).where(models.c.id == model.parent)
     for number in job.requests:
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
         told["replaced"] = log.connection.execute(before).scalar()
-        move(
-            log,
-            number,
-            "audited",
-            worker,
-            job=job.number,
-            light=light,
-            model=told,
-            not_tested=untested,
-        )
+        done: dict[str, Any] = {
+            "job": job.number,
+            "light": light,
+            "model": told,
+            "not_tested": untested,
+        }
+        move(log, number, "audited", worker, **done)
     return True
 
 
