@@ -62,8 +62,7 @@ def now(connection: Connection) -> float:
 def claim(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
     """Take over a job whose lease has ended, or begin one; None: there is nothing to do.
 
-    A request whose images or settings are not those that were approved fails; others with it are
-    tried again.
+    A request fails that is not the one that was approved; others with it are tried again.
     """
     connection = log.connection
     while number := _taken_over(log, worker, lease) or _begun(log, worker, lease, folder):
