@@ -2,6 +2,7 @@ import errno
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -311,7 +312,11 @@ except BusyError as error:
 
     with opened(tmp_path, WORDS):
         before = names(tmp_path)
-        assert tried().startswith(f"4 Expected {tmp_path} for this run alone, got another process")
+        told = tried()
+        assert told.startswith(f"4 Expected {tmp_path} for this run alone, got another process")
+        assert f"(process {os.getpid()} on {socket.gethostname()}, since 20" in told
+        (tmp_path / LOCK).write_text("")  # of one that has not said so yet
+        assert tried().endswith("got another process in it: wait for it\n")
         assert names(tmp_path) == before
         for begun in ("refuse", "replace"):
             with pytest.raises(BusyError):

@@ -287,7 +287,7 @@ def tampered(ledger, *statements):
         ("DELETE FROM events WHERE seq = 4", 4, "there should be 4 rows"),
         ("UPDATE events SET seq = 9 WHERE seq = 2", 2, "missing"),
         ("UPDATE requests SET state = 'completed' WHERE id = 1", 2, "is approved"),
-        ("UPDATE requests SET due = '2030-01-01' WHERE id = 1", 2, "but it is approved, due 2030"),
+        ("UPDATE requests SET due = '2030-01-01' WHERE id = 1", 1, "but it is 2030-01-01"),
         ("UPDATE chain SET seq = 3", 4, "head of the log"),
     ],
 )

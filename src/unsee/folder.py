@@ -1,6 +1,5 @@
 """A run folder: files that are written whole, and not made again once they are there."""
 
-import fcntl
 import hashlib
 import io
 import json
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsee import events, ranks
-from unsee.errors import BusyError, RunError, StorageError
+from unsee.errors import RunError, StorageError
+from unsee.locking import hold
 from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
@@ -170,12 +170,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
     except OSError as error:
         raise StorageError(f"Expected a folder to write at {path}, got {error}") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(
-                f"Expected {path} for this run alone, got another process in it: wait for it"
-            ) from error
+        hold(lock, path)
         if begun == "replace":
             clear(path)
         if not (path / CONFIG).exists():

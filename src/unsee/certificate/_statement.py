@@ -137,12 +137,6 @@ def _measured(found: Recorded) -> set[str]:
 
 
 def _not_tested(found: Recorded) -> dict[str, list[str]]:
-    verdict = found.run.verdict
-    audits, wanted = verdict.get("audits", {}), verdict.get("policy", {}).get("margins", {})
-    return {
-        "not_measured": sorted(wanted.keys() - audits.keys()),
-        "no_band": sorted(n for n, x in audits.items() if x["state"] == "unknown"),
-        "no_power": sorted(n for n, x in audits.items() if x["power"] is False),
-        "too_few_models": [str(why) for why in found.run.fleet.get("refused", ())],
-        "outside": [*OUTSIDE],
-    }
+    from unsee.verdict._gaps import gaps  # a verifier needs none of that
+
+    return gaps(found.run) | {"outside": [*OUTSIDE]}

@@ -5,7 +5,7 @@ are the database's, so that the clocks of workers do not matter.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,20 @@ from typing import Any
 from sqlalchemy import Connection, Row, extract, func, insert, or_, select, update
 
 from unsee.errors import LeaseError, LedgerError
+from unsee.ledger._approved import changed
 from unsee.ledger._chain import Log
 from unsee.ledger._models import Model, in_use
 from unsee.ledger._requests import move
-from unsee.ledger._schema import jobs, lines, requests
+from unsee.ledger._schema import jobs, lines, models, requests
+from unsee.ledger._states import State
 from unsee.ledger._terms import Scope
 from unsee.ledger._traces import kept
 
 RUN = "run"  # where a job's folder has that of its run
 MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
+HANDED_BACK = ""  # in place of a token: nobody died
+CHANGED = "its images or settings are not those that were approved: refuse it and add it again"
+ALONGSIDE = "a request in the same run was changed"
 SKEW = 1.0  # seconds by which a lease may reach further than it should
 
 
@@ -55,21 +60,35 @@ def now(connection: Connection) -> float:
 
 
 def claim(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
-    """Take over a job whose lease has ended, or begin one; None: there is nothing to do."""
-    return _taken_over(log, worker, lease) or _begun(log, worker, lease, folder)
+    """Take over a job whose lease has ended, or begin one; None: there is nothing to do.
+
+    A request fails that is not the one that was approved; others with it are tried again.
+    """
+    connection = log.connection
+    while number := _taken_over(log, worker, lease) or _begun(log, worker, lease, folder):
+        served = _served_by(connection, number)
+        bad = {request for request in served if changed(connection, request)}
+        if not bad:
+            return _job(connection, number)
+        _end(log, connection.execute(select(jobs).where(jobs.c.id == number)).one(), "failed")
+        for request in served:
+            to: State = "failed" if request in bad else "approved"
+            move(log, request, to, worker, CHANGED if request in bad else ALONGSIDE, job=number)
+    return None
 
 
-def _taken_over(log: Log, worker: str, lease: float) -> Job | None:
+def _taken_over(log: Log, worker: str, lease: float) -> int | None:
     connection = log.connection
     time = now(connection)
     # A lease that reaches further than it can: the database's clock went back.
     ended = or_(jobs.c.until < time, jobs.c.until > time + jobs.c.lease + SKEW)
     query = select(jobs).where(jobs.c.state == "running", ended).order_by(jobs.c.id)
+    # Writers wait for one another at the head of the log; what is locked here beats just now.
     for row in connection.execute(query.with_for_update(skip_locked=True)).all():
-        died = row.until > 0  # 0: it was handed back
+        died = row.token != HANDED_BACK and row.until > 0  # 0: handed back, too
         if row.deaths + died > MOST_DEATHS:
             _end(log, row, "failed")
-            why = f"{row.deaths} workers died of it"
+            why = f"{row.deaths + died} workers died of it"
             for number in _served_by(connection, row.id):
                 move(log, number, "failed", worker, why, job=row.id)
             continue
@@ -79,11 +98,11 @@ def _taken_over(log: Log, worker: str, lease: float) -> Job | None:
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**held))
         for number in _served_by(connection, row.id):
             log.append(number, worker, "taken over", job=row.id, died=died)
-        return _job(connection, row.id)
+        return int(row.id)
     return None
 
 
-def _begun(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
+def _begun(log: Log, worker: str, lease: float, folder: Path) -> int | None:
     connection = log.connection
     approved = requests.c.state == "approved"
     query = (
@@ -92,7 +111,6 @@ def _begun(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
         .where(approved, lines.c.job.is_(None))
         .order_by(requests.c.due, requests.c.id)
         .limit(1)
-        .with_for_update(of=lines, skip_locked=True)
     )
     line = connection.execute(query).scalar()
     if line is None:
@@ -118,7 +136,7 @@ def _begun(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
     connection.execute(update(requests).where(requests.c.id.in_(numbers)).values(job=job))
     for number in numbers:
         move(log, number, "running", worker, job=job)
-    return _job(connection, job)
+    return job
 
 
 def _batch(connection: Connection, waiting: Sequence[Row[Any]]) -> list[int]:
@@ -209,7 +227,8 @@ def hand_back(log: Log, job: Job, worker: str, *, pause: float = 0.0) -> None:
     """Let another worker go on, after ``pause`` seconds.  Raises LeaseError."""
     if held(log.connection, job):
         until = now(log.connection) + pause if pause else 0.0
-        log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(until=until))
+        free = {"until": until, "token": HANDED_BACK}
+        log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(**free))
         for number in job.requests:
             log.append(number, worker, "handed back", job=job.number)
 
@@ -236,7 +255,14 @@ def fail(log: Log, job: Job, worker: str, why: str, *, anew: bool = False) -> No
         move(log, number, "approved" if batch or anew else "failed", worker, why, job=job.number)
 
 
-def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:
+def finish(
+    log: Log,
+    job: Job,
+    worker: str,
+    model: Model,
+    light: str,
+    gaps: Mapping[str, Sequence[str]] | None = None,
+) -> bool:
     """Say that a job is done; False: it had been said before.  Raises LeaseError.
 
     Args:
@@ -245,16 +271,26 @@ def finish(log: Log, job: Job, worker: str, model: Model, light: str) -> bool:
         worker: who says so.
         model: that it has made.
         light: of the audit's verdict.
+        gaps: what the run did not test, by why.
 
     """
     if not held(log.connection, job):
         return False
     _end(log, job, "done")
     log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(model=model.number))
+    untested = {why: [*names] for why, names in (gaps or {}).items() if names}
+    before = select(models.c.sha256).where(models.c.id == model.parent)
     for number in job.requests:
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
-        move(log, number, "audited", worker, job=job.number, light=light, model=told)
+        told["replaced"] = log.connection.execute(before).scalar()
+        done: dict[str, Any] = {
+            "job": job.number,
+            "light": light,
+            "model": told,
+            "not_tested": untested,
+        }
+        move(log, number, "audited", worker, **done)
     return True
 
 

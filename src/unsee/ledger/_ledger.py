@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select, update
 from unsee.errors import LedgerError
 from unsee.events import warn
 from unsee.ledger import _checklist as checks, _terms as terms, _traces as traces
+from unsee.ledger._approved import digests
 from unsee.ledger._chain import Checked, Clock, Entry, Log
 from unsee.ledger._export import as_csv, as_json
 from unsee.ledger._letter import letter
@@ -20,9 +21,9 @@ from unsee.ledger._line import absolute, line_of, settings
 from unsee.ledger._models import Model, all_of, descendants
 from unsee.ledger._open import opened, snapshot, translated
 from unsee.ledger._purge import Purged, purge
-from unsee.ledger._replay import verified
+from unsee.ledger._replay import entries, verified
 from unsee.ledger._requests import ErasureRequest, answers, count, get, listed, move, new, tick
-from unsee.ledger._schema import events, jobs, requests
+from unsee.ledger._schema import jobs, requests
 from unsee.ledger._states import State, follow
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ class Ledger:
             facts = {"line": line, "kind": scope.kind, "count": len(scope.values)}
             own = {"subject": token, "added_by": who, "config": settings(config)}
             number = new(log.connection, **own, **facts, **dates)
-            digest = traces.keep(log.connection, number, scope)
+            traces.keep(log.connection, number, scope)
             told = {name: str(day) for name, day in dates.items()}
-            log.append(number, who, "received", why, **facts, **told, scope=digest)
+            told |= digests(log.connection, number)
+            log.append(number, who, "received", why, **facts, **told)
         return number
 
     def requests(
@@ -142,11 +144,8 @@ class Ledger:
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """Return the log, or what it has of one request, in the order of writing."""
-        query = select(events).order_by(events.c.seq)
-        if number is not None:
-            query = query.where(events.c.request == number)
         with self.reading() as connection:
-            return [Entry(**row) for row in connection.execute(query).mappings()]
+            return entries(connection, number)
 
     def answers(self, number: int) -> dict[str, str]:
         """Return what was said of each item of a request's checklist: "done" or "refused"."""
@@ -250,11 +249,11 @@ class Ledger:
         """Return the model that a request has led to, and what descends from it."""
         with self.reading() as connection:
             query = select(jobs.c.model).where(jobs.c.id == get(connection, number).job)
-            model, found = connection.execute(query).scalar(), all_of(connection)
-        return [m for m in found if m.number == model] + descendants(found, model or 0)
+            model, found = connection.execute(query).scalar() or 0, all_of(connection)
+        return [m for m in found if m.number == model] + descendants(found, model)
 
     def verify(self, expected: str | None = None) -> Checked:
-        """Read all of the log, and say which row is the first that is not as it was written.
+        """Say which row is the first that is not as it was written, or that no table bears out.
 
         Args:
             expected: a hash that was printed when it was the last one; without it nobody can tell
@@ -282,13 +281,15 @@ class Ledger:
         with self.reading() as connection:
             found = get(connection, number)
             text = connection.execute(select(requests.c.config).where(requests.c.id == number))
-            method = json.loads(text.scalar_one())["method"]
-        return letter(found, self.entries(number), method)
+            config, rows = json.loads(text.scalar_one()), entries(connection, number)
+        return letter(found, rows, config)
 
     def export(self, kind: str) -> str:
         """Return all of the ledger as JSON, or its log as CSV; ids and keys are no part of it."""
-        found, rows = self.verify(), self.entries()
-        return as_csv(rows) if kind == "csv" else as_json(self.requests(), rows, found)
+        with self.reading() as connection:  # one snapshot: a worker may write meanwhile
+            found, rows = verified(connection, None), entries(connection)
+            stand = listed(connection, False, None, 0)
+        return as_csv(rows) if kind == "csv" else as_json(stand, rows, found)
 
     def _scrub(self, *, rebuild: bool = False) -> None:
         with translated():

@@ -1,8 +1,9 @@
 """The answer to the person who asked, in plain words: what was done, and what nobody knows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 from unsee.errors import LedgerError
 from unsee.ledger._chain import Entry
@@ -10,7 +11,14 @@ from unsee.ledger._checklist import CHECKLIST
 from unsee.ledger._requests import ErasureRequest
 
 WIDTH = 72
-EXACT = "retrain"  # the one method that leaves nothing to measure
+EXACT = "retrain"  # the one method that leaves nothing to measure, if it begins from nothing
+EVIDENCE = "what is left was measured, and measuring is evidence, not certainty."
+GAPS = {  # what a run did not test, by why
+    "not_measured": "tests that our rules name and that were not made",
+    "no_band": "tests with nothing to compare their result with",
+    "no_power": "tests that could not have found anything with so few images or models",
+    "too_few_models": "tests for which there were too few models",
+}
 TESTED = {
     "green": "In every test that counts, the changed model treats your images as models do that "
     "were trained without them.",
@@ -28,13 +36,13 @@ NOT_TESTED = (
 )
 
 
-def letter(request: ErasureRequest, rows: Sequence[Entry], method: str) -> str:
+def letter(request: ErasureRequest, rows: Sequence[Entry], config: Mapping[str, Any]) -> str:
     """Return the answer to a request.
 
     Args:
         request: as it stands.
         rows: its part of the log.
-        method: by which the model was changed.
+        config: by which the model was changed.
 
     Raises:
         LedgerError: if there is nothing to answer yet.
@@ -44,7 +52,7 @@ def letter(request: ErasureRequest, rows: Sequence[Entry], method: str) -> str:
     if request.state == "refused":
         body = _refused(last["refused"].why)
     elif request.state in ("completed", "partly_completed"):
-        body = _done(request, rows, method)
+        body = _done(request, rows, config)
     elif "extended" in last:
         body = _extended(request, last["extended"].why)
     else:
@@ -85,21 +93,15 @@ def _extended(request: ErasureRequest, why: str) -> list[list[str]]:
     ]
 
 
-def _done(request: ErasureRequest, rows: Sequence[Entry], method: str) -> list[list[str]]:
+def _done(
+    request: ErasureRequest, rows: Sequence[Entry], config: Mapping[str, Any]
+) -> list[list[str]]:
     ticks = {json.loads(r.details)["item"]: r for r in rows if r.what.startswith("checklist")}
     done = [text for k, text in CHECKLIST.items() if k in ticks and ticks[k].what.endswith("done")]
     open_ = [(k, row) for k, row in ticks.items() if row.what.endswith("refused")]
     partly = request.state == "partly_completed"
-    if method == EXACT:
-        how = "A new model was trained without them, and takes the place of the old one."
-    else:
-        how = (
-            "The model was changed so as to forget them, and the changed model takes the place of "
-            "the old one. It was not trained anew: what is left was measured, and measuring is "
-            "evidence, not certainty."
-        )
     parts = [
-        [f"We have done so{' in part' if partly else ''}. {how}"],
+        [f"We have done so{' in part' if partly else ''}. {_how(config)}"],
         [TESTED.get(request.light, TESTED["grey"])],
         ["Beside the model, we have seen to:", *(f"- {text}" for text in done)],
     ]
@@ -108,9 +110,32 @@ def _done(request: ErasureRequest, rows: Sequence[Entry], method: str) -> list[l
         closing = next(r for r in reversed(rows) if r.what == "partly_completed")
         told += [f"- {closing.why}"] if closing.why else []
         parts.append(["What we have not done, and why:", *told])
-    parts.append(["What was not tested:", *(f"- {text}" for text in NOT_TESTED)])
+    parts.append(["What was not tested:", *(f"- {text}" for text in _untested(rows))])
     if partly:
         parts.append(
             ["If you disagree, you can write to us, or complain to a data protection authority."]
         )
     return parts
+
+
+def _how(config: Mapping[str, Any]) -> str:
+    place = "takes the place of the old one."
+    if config["method"] != EXACT:
+        return (
+            "The model was changed so as to forget them, and the changed model "
+            f"{place} It was not trained anew: {EVIDENCE}"
+        )
+    if config.get("init"):
+        return (
+            f"A new model was trained without them, and {place} It did not begin from nothing, but "
+            f"from an earlier model, which may have been made with them: {EVIDENCE}"
+        )
+    return f"A new model was trained without them, and {place}"
+
+
+def _untested(rows: Sequence[Entry]) -> list[str]:
+    """Return what the run itself did not test, and what none does."""
+    audited = [json.loads(row.details) for row in rows if row.what == "audited"]
+    gaps = audited[-1].get("not_tested", {}) if audited else {}
+    own = [f"{words}: {', '.join(gaps[why])}" for why, words in GAPS.items() if gaps.get(why)]
+    return [*own, *NOT_TESTED]

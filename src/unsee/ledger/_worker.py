@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ class Worker:
             if jobs.held(log.connection, job):
                 files = {"original": done.original, "made": done.made}
                 model = models.replace(log.connection, job.line, **files)
-                jobs.finish(log, job, self.name, model, done.light)
+                jobs.finish(log, job, self.name, model, done.light, done.gaps)
                 # Before the commit: a worker killed behind it would leave them for good, and one
                 # killed before it is taken over by one that writes them anew.
                 clear_ids(job.folder)
@@ -156,11 +156,12 @@ class Worker:
 
 @dataclass(frozen=True)
 class Served:
-    """What came of a run: files with their digests, and the light of its verdict."""
+    """What came of a run: files with their digests, the light of its verdict, what it left out."""
 
     original: tuple[Path, str]
     made: tuple[Path, str]
     light: str
+    gaps: dict[str, list[str]] = field(default_factory=dict)
 
 
 def served(job: Job, run: Pipeline) -> Served:
@@ -172,6 +173,7 @@ def served(job: Job, run: Pipeline) -> Served:
 
     """
     from unsee.folder import digest
+    from unsee.verdict._gaps import gaps
 
     config, folder = configured(job), job.folder / RUN
     given = folder / ORIGINAL if config.model is None else Path(config.model)
@@ -180,7 +182,7 @@ def served(job: Job, run: Pipeline) -> Served:
     original, made = (given, digest(given)), (folder / MODEL, digest(folder / MODEL))
     if before not in (None, original[1]):
         raise ModelError(f"Expected {given} untouched by the run, got another file")
-    return Served(original, made, str(done.verdict.get("light", "grey")))
+    return Served(original, made, str(done.verdict.get("light", "grey")), gaps(done))
 
 
 class Heart:

@@ -1,0 +1,39 @@
+"""Are the images of a request, and the way to serve it, still those of the day it was added?
+
+The log has digests of both, under the request's own key; they can be checked until it closes.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+
+from sqlalchemy import Connection, select
+
+from unsee.ledger._chain import canonical
+from unsee.ledger._schema import events, keys, requests
+from unsee.ledger._traces import kept, keyed
+
+DIGESTS = ("scope", "config")
+KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def digests(connection: Connection, number: int) -> dict[str, str]:
+    """Return the keyed digests of what a request is as it stands; none without key or images."""
+    query = select(requests.c.kind, requests.c.config).where(requests.c.id == number)
+    kind, config = connection.execute(query).one()
+    key = connection.execute(select(keys.c.key).where(keys.c.request == number)).scalar()
+    scope = kept(connection, number, kind)
+    if key is None or not KEY.fullmatch(key) or scope is None:
+        return {}
+    text = canonical({"config": config}).encode()
+    settings = hmac.new(bytes.fromhex(key), text, hashlib.sha256).hexdigest()
+    return {"scope": keyed(key, scope), "config": settings}
+
+
+def changed(connection: Connection, number: int) -> bool:
+    """Tell whether an open request is another than the one that was added."""
+    said = (events.c.request == number) & (events.c.what == "received")
+    told = json.loads(connection.execute(select(events.c.details).where(said)).scalar_one())
+    now = digests(connection, number)
+    return any(now.get(name) != told[name] for name in DIGESTS if name in told)

@@ -1,0 +1,50 @@
+"""One process at a time: a lock that says who holds it, since when."""
+
+import fcntl
+import os
+import re
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from unsee.errors import BusyError, StorageError
+
+HOLDER = re.compile(r"(\d+) (\S+) ([\dT:+-]+)\n")  # process, machine, since
+
+
+def hold(lock: TextIO, folder: Path) -> None:
+    """Take a lock until its file is closed, and write down in it who has it.
+
+    Args:
+        lock: a file that was opened to append and read.
+        folder: that it stands for, for errors.
+
+    Raises:
+        BusyError: if another process has it.
+        StorageError: if it cannot be written.
+
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(
+            f"Expected {folder} for this run alone, got another process in it"
+            f"{_holder(lock)}: wait for it"
+        ) from error
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {socket.gethostname()} {since}\n")
+        lock.flush()
+    except OSError as error:
+        raise StorageError(
+            f"Expected to write {lock.name}, got {error}: free some space, then --resume"
+        ) from error
+
+
+def _holder(lock: TextIO) -> str:
+    """Return who holds a lock, in words; nothing where an older unsee does, and wrote nothing."""
+    lock.seek(0)
+    found = HOLDER.fullmatch(lock.read(500))
+    return " (process {} on {}, since {})".format(*found.groups()) if found else ""
