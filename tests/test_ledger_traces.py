@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import pattern_data, small_config
+from conftest import pattern_data, save_patterns, small_config
 from PIL import Image
 
-from unsee import pipeline as pipelines
+from unsee import buffers, pipeline as pipelines
 from unsee.errors import LedgerError
+from unsee.fleets import oracles
 from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
+from unsee.ledger._sweep import without_names
 from unsee.nouns import Config, Run
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
@@ -160,6 +162,75 @@ def test_real_runs_leave_no_id_and_no_image_once_they_are_purged(tmp_path, monke
         assert ledger.entries(number)[-1].what == "purged"
         again = ledger.purge(number, by="ben")
         assert again.files == 0
+
+
+def test_retrained_models_a_buffer_and_a_fleet_go_with_their_images(tmp_path, monkeypatch, trained):
+    monkeypatch.setattr(pipelines, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipelines, "page", lambda run, drawn: run.to_json())
+    monkeypatch.setattr(pipelines, "figures", lambda run, drawn: {})
+    data, gone = pattern_data(), ["train/00000", "train/00003"]
+    pixels = [data.take([n])[0, 0].numpy().tobytes() for n in (0, 3)]
+    needles = (*pixels, *(name.encode() for name in gone))
+    (tmp_path / "source").mkdir()
+    config = dataclasses.replace(small_config(tmp_path / "source"), guard=1.0, train_epochs=1)
+    named = tmp_path / "source" / "gone.txt"
+    named.write_text("\n".join(gone))
+    work = tmp_path / "work"
+    work.mkdir()
+    buffer, fleet = work / "buffer.npz", work / "fleet"
+    buffer.write_bytes(buffers.make(trained, data, share=1.0).pack())
+    oracles(dataclasses.replace(config, forget=f"ids={named}"), fleet, models=1, jobs=1)
+    with Ledger(str(work / "ledger.sqlite")) as ledger:
+        for ids in (["train/00001"], gone):
+            ledger.approve(ledger.add("case-1", config, ids=ids, by="ana"), by="ben")
+            Worker(ledger, work / "jobs", name="w").serve(once=True)
+        assert [request.state for request in ledger.requests()] == ["audited"] * 2
+        ledger.close(2, by="ben", done=ALL, partly=True, why="It may be red.")
+        assert "buffer.npz" in files_with(work, *needles)
+        before = models_in(work)
+        assert "job-00001/retrained.safetensors" in {x.removeprefix("jobs/") for x in before}
+        assert any(name.startswith("fleet/") for name in before)
+        ledger.purge(2, by="ben", also=[buffer, fleet])
+        assert files_with(work, *needles) == []
+        own = ["jobs/job-00002/model.safetensors", "jobs/job-00002/retrained.safetensors"]
+        assert models_in(work) == own  # model 3, and one that was trained without the images
+        assert [m.state for m in ledger.models()] == ["retired", "retired", "in use"]
+
+
+def test_a_class_that_is_a_person_goes_from_audit_and_report(tmp_path):
+    config = dataclasses.replace(small_config(tmp_path), guard=1.0)
+    data = dataclasses.replace(pattern_data(), classes=("a", "b", "anna"))
+    save_patterns(tmp_path / "patterns.npz", data)
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-1", config, rule="class=anna", by="ana")
+        ledger.approve(number, by="ben")
+        Worker(ledger, tmp_path / "jobs", name="w").serve(once=True)
+        ledger.close(number, by="ben", done=ALL, partly=True, why="It is red.")
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        before = files_with(run, b"anna")
+        assert {"audit.json", "report.html", "config.json"} <= {*before}
+        size = len((run / "report.html").read_bytes())
+        ledger.purge(number, by="ben")
+    stay = ("model.safetensors", "retrained.safetensors")  # a model has its list of classes
+    assert [name for name in files_with(run, b"anna") if name not in stay] == []
+    left = pipelines.load_run(run)
+    assert left.forget["rule"] == "class=(destroyed)" and left.forget["gone"] == ["(destroyed)"]
+    assert left.data["classes"] == ["a", "b", "(destroyed)"]
+    page = (run / "report.html").read_text()
+    assert "(destroyed)" in page and page.count("<svg") > 5 and len(page) > 0.8 * size
+
+
+def test_names_of_classes_go_by_their_place_and_no_other_word_does():
+    record = {
+        "data": {"classes": ["a", "cat"], "name": "cat"},
+        "models": {"unlearned": {"test_accuracy/cat": 1, "test_accuracy/concat": 2}},
+        "notes": ["takes every training image of ['cat']", "concatenated, category"],
+    }
+    assert without_names(record, {"cat": "-"}) == {
+        "data": {"classes": ["a", "-"], "name": "cat"},
+        "models": {"unlearned": {"test_accuracy/-": 1, "test_accuracy/concat": 2}},
+        "notes": ["takes every training image of ['-']", "concatenated, category"],
+    }
 
 
 def test_parts_that_a_killed_worker_left_go_with_a_purge(tmp_path):
