@@ -172,7 +172,7 @@ def test_retrained_models_a_buffer_and_a_fleet_go_with_their_images(tmp_path, mo
     pixels = [data.take([n])[0, 0].numpy().tobytes() for n in (0, 3)]
     needles = (*pixels, *(name.encode() for name in gone))
     (tmp_path / "source").mkdir()
-    config = dataclasses.replace(small_config(tmp_path / "source"), guard=1.0, train_epochs=1)
+    config = dataclasses.replace(small_config(tmp_path / "source"), guard=1.0)
     named = tmp_path / "source" / "gone.txt"
     named.write_text("\n".join(gone))
     work = tmp_path / "work"
