@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import pattern_data, small_config
+from conftest import pattern_data, save_patterns, small_config
 from PIL import Image
 
-from unsee import pipeline as pipelines
+from unsee import buffers, pipeline as pipelines
 from unsee.errors import LedgerError
+from unsee.fleets import oracles
 from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
+from unsee.ledger._sweep import without_names
 from unsee.nouns import Config, Run
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
@@ -162,6 +164,75 @@ def test_real_runs_leave_no_id_and_no_image_once_they_are_purged(tmp_path, monke
         assert again.files == 0
 
 
+def test_retrained_models_a_buffer_and_a_fleet_go_with_their_images(tmp_path, monkeypatch, trained):
+    monkeypatch.setattr(pipelines, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipelines, "page", lambda run, drawn: run.to_json())
+    monkeypatch.setattr(pipelines, "figures", lambda run, drawn: {})
+    data, gone = pattern_data(), ["train/00000", "train/00003"]
+    pixels = [data.take([n])[0, 0].numpy().tobytes() for n in (0, 3)]
+    needles = (*pixels, *(name.encode() for name in gone))
+    (tmp_path / "source").mkdir()
+    config = dataclasses.replace(small_config(tmp_path / "source"), guard=1.0)
+    named = tmp_path / "source" / "gone.txt"
+    named.write_text("\n".join(gone))
+    work = tmp_path / "work"
+    work.mkdir()
+    buffer, fleet = work / "buffer.npz", work / "fleet"
+    buffer.write_bytes(buffers.make(trained, data, share=1.0).pack())
+    oracles(dataclasses.replace(config, forget=f"ids={named}"), fleet, models=1, jobs=1)
+    with Ledger(str(work / "ledger.sqlite")) as ledger:
+        for ids in (["train/00001"], gone):
+            ledger.approve(ledger.add("case-1", config, ids=ids, by="ana"), by="ben")
+            Worker(ledger, work / "jobs", name="w").serve(once=True)
+        assert [request.state for request in ledger.requests()] == ["audited"] * 2
+        ledger.close(2, by="ben", done=ALL, partly=True, why="It may be red.")
+        assert "buffer.npz" in files_with(work, *needles)
+        before = models_in(work)
+        assert "job-00001/retrained.safetensors" in {x.removeprefix("jobs/") for x in before}
+        assert any(name.startswith("fleet/") for name in before)
+        ledger.purge(2, by="ben", also=[buffer, fleet])
+        assert files_with(work, *needles) == []
+        own = ["jobs/job-00002/model.safetensors", "jobs/job-00002/retrained.safetensors"]
+        assert models_in(work) == own  # model 3, and one that was trained without the images
+        assert [m.state for m in ledger.models()] == ["retired", "retired", "in use"]
+
+
+def test_a_class_that_is_a_person_goes_from_audit_and_report(tmp_path):
+    config = dataclasses.replace(small_config(tmp_path), guard=1.0)
+    data = dataclasses.replace(pattern_data(), classes=("a", "b", "anna"))
+    save_patterns(tmp_path / "patterns.npz", data)
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        number = ledger.add("case-1", config, rule="class=anna", by="ana")
+        ledger.approve(number, by="ben")
+        Worker(ledger, tmp_path / "jobs", name="w").serve(once=True)
+        ledger.close(number, by="ben", done=ALL, partly=True, why="It is red.")
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        before = files_with(run, b"anna")
+        assert {"audit.json", "report.html", "config.json"} <= {*before}
+        size = len((run / "report.html").read_bytes())
+        ledger.purge(number, by="ben")
+    stay = ("model.safetensors", "retrained.safetensors")  # a model has its list of classes
+    assert [name for name in files_with(run, b"anna") if name not in stay] == []
+    left = pipelines.load_run(run)
+    assert left.forget["rule"] == "class=(destroyed)" and left.forget["gone"] == ["(destroyed)"]
+    assert left.data["classes"] == ["a", "b", "(destroyed)"]
+    page = (run / "report.html").read_text()
+    assert "(destroyed)" in page and page.count("<svg") > 5 and len(page) > 0.8 * size
+
+
+def test_names_of_classes_go_by_their_place_and_no_other_word_does():
+    record = {
+        "data": {"classes": ["a", "cat"], "name": "cat"},
+        "models": {"unlearned": {"test_accuracy/cat": 1, "test_accuracy/concat": 2}},
+        "notes": ["takes every training image of ['cat']", "concatenated, category"],
+    }
+    assert without_names(record, {"cat": "-"}) == {
+        "data": {"classes": ["a", "-"], "name": "cat"},
+        "models": {"unlearned": {"test_accuracy/-": 1, "test_accuracy/concat": 2}},
+        "notes": ["takes every training image of ['-']", "concatenated, category"],
+    }
+
+
 def test_parts_that_a_killed_worker_left_go_with_a_purge(tmp_path):
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         number = closed(ledger, tmp_path)
@@ -171,6 +242,140 @@ def test_parts_that_a_killed_worker_left_go_with_a_purge(tmp_path):
             (job / part).write_text("train/00000-anna")
         ledger.purge(number, by="ben")
     assert files_with(tmp_path, b"-anna") == []
+
+
+# Models that learned the images, and runs that several requests share.
+
+
+def learning(fails=()):
+    """Return a pipeline that trains as --oracle retrain has it, and fails in some of its calls."""
+    calls = []
+
+    def run(config, folder):
+        calls.append(folder)
+        folder.mkdir(parents=True)
+        for name in (*(() if config.model else ("original",)), "model", "retrained"):
+            (folder / f"{name}.safetensors").write_text(f"{name} of call {len(calls)}")
+        (folder / "model.pt").write_text("the same again")
+        (folder / "config.json").write_text("{}")
+        if len(calls) in fails:
+            raise MemoryError
+        return Run(data={}, forget={}, measurements={}, environment={}, seed=0)
+
+    return run
+
+
+def asked(ledger, *names, config=None):
+    numbers = []
+    for name in names:
+        numbers.append(ledger.add("case-1", config or Config(), ids=[name], by="ana"))
+        ledger.approve(numbers[-1], by="ben")
+    return numbers
+
+
+def models_in(folder):
+    found = [x for x in folder.rglob("*") if ".safetensors" in x.name or x.suffix == ".pt"]
+    return sorted(x.relative_to(folder).as_posix().replace("/run/", "/") for x in found)
+
+
+def test_models_that_other_jobs_trained_on_the_images_go_with_a_purge(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning())
+        for name in ("a", "b", "c"):
+            asked(ledger, name)
+            work.serve(once=True)
+        ledger.close(2, by="ben", done=ALL)
+        done = ledger.purge(2, by="ben")
+        kept = ["job-00002/model.pt", "job-00002/model.safetensors"]
+        of_2_and_3 = [f"job-0000{n}/retrained.safetensors" for n in (2, 3)]  # without b
+        of_3 = ["job-00003/model.pt", "job-00003/model.safetensors"]
+        assert models_in(tmp_path / "jobs") == sorted([*kept, *of_2_and_3, *of_3])
+        assert done.retired == (1, 2) and done.left == ()
+        ledger.close(3, by="ben", done=ALL)
+        ledger.purge(3, by="ben")
+        assert models_in(tmp_path / "jobs") == [*of_3, "job-00003/retrained.safetensors"]
+
+
+def test_models_of_jobs_that_failed_go_with_a_purge(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning(fails=(1, 2)))
+        for name in ("a", "b"):
+            asked(ledger, name)
+            with pytest.warns(UserWarning, match="MemoryError"):
+                work.serve(once=True)
+        half = tmp_path / "jobs" / "job-00001" / "run" / "model.safetensors.12-0123abcd.part"
+        half.write_text("half a model")
+        ledger.approve(2, by="ben")
+        work.serve(once=True)
+        ledger.close(2, by="ben", done=ALL)
+        ledger.purge(2, by="ben")
+        last = ["model.pt", "model.safetensors", "retrained.safetensors"]
+        assert models_in(tmp_path / "jobs") == [f"job-00003/{name}" for name in last]
+
+
+def test_models_of_a_refused_request_that_had_failed_go_and_those_of_others_stay(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning(fails=(2,)))
+        asked(ledger, "a")
+        work.serve(once=True)
+        asked(ledger, "b")
+        with pytest.warns(UserWarning, match="MemoryError"):
+            work.serve(once=True)
+        before = [x for x in models_in(tmp_path / "jobs") if x.startswith("job-00001")]
+        ledger.refuse(2, by="ben", why="law")
+        ledger.purge(2, by="ben")
+        assert models_in(tmp_path / "jobs") == before and len(before) == 4
+
+
+def test_other_lines_on_the_same_data_lose_what_is_no_version_and_their_versions_are_told(tmp_path):
+    others = {"same": Config(seed=1), "elsewhere": Config(data="blobs")}
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning())
+        for config in others.values():
+            asked(ledger, "z", config=config)
+            work.serve(once=True)
+        (number,) = asked(ledger, "a")
+        work.serve(once=True)
+        ledger.close(number, by="ben", done=ALL)
+        found = models_in(tmp_path / "jobs")
+        left = ledger.purge(number, by="ben").left
+        gone = ["job-00001/retrained.safetensors", "job-00003/original.safetensors"]
+        assert sorted({*found} - {*models_in(tmp_path / "jobs")}) == gone
+        assert [re.findall(r"model \d", text) for text in left] == [["model 1"], ["model 2"]]
+
+
+def test_a_model_that_an_open_request_names_stays_and_is_told(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning())
+        asked(ledger, "a")
+        work.serve(once=True)
+        asked(ledger, "b")
+        work.serve(once=True)
+        oracle = tmp_path / "jobs" / "job-00001" / "run" / "retrained.safetensors"
+        other = ledger.add("case-3", Config(seed=1, oracle=str(oracle)), ids=["c"], by="ana")
+        ledger.close(2, by="ben", done=ALL)
+        left = ledger.purge(2, by="ben").left
+        assert oracle.exists() and any(str(oracle) in text for text in left)
+        ledger.refuse(other, by="ben", why="law")
+        assert ledger.purge(2, by="ben").left == () and not oracle.exists()
+
+
+def test_a_run_of_several_requests_stays_whole_until_all_of_them_are_closed(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        one, two = asked(ledger, "train/00000-anna", "train/00001")
+        Worker(ledger, tmp_path / "jobs", name="w", run=learning()).serve(once=True)
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        for name in ("stages.json", "arrays.npz"):
+            (run / name).write_text("{}")
+        ledger.close(one, by="ben", done=ALL)
+        (left,) = ledger.purge(one, by="ben").left
+        assert "request 2" in left and "open" in left
+        for name in ("config.json", "stages.json", "arrays.npz", "model.safetensors"):
+            assert (run / name).exists(), name
+        assert not (run / "original.safetensors").exists()  # it learned both
+        ledger.close(two, by="ben", done=ALL)
+        assert ledger.purge(one, by="ben").left == ()
+        assert not (run / "config.json").exists() and not (run / "arrays.npz").exists()
 
 
 @pytest.mark.parametrize("kind", ["open", "strange", "in use"])

@@ -17,13 +17,13 @@ import sqlalchemy
 import stub_worker
 from conftest import small_config
 
-from unsee import events, pipeline as pipelines
+from unsee import console, events, pipeline as pipelines
 from unsee.errors import BusyError, DamageError, LeaseError, LedgerError, SplitError, StorageError
 from unsee.ledger import CHECKLIST, Ledger, Worker, _jobs
 from unsee.ledger._jobs import claim
 from unsee.ledger._schema import jobs as job_table
 from unsee.ledger._terms import Scope
-from unsee.ledger._worker import Served as Found
+from unsee.ledger._worker import Served as Found, configured
 from unsee.nouns import Config, Run
 
 HERE = Path(__file__).parent
@@ -210,8 +210,9 @@ def test_a_model_of_ones_own_is_never_written_to(ledger, tmp_path):
         return Served()(config, folder)
 
     approved(ledger, "class=3", config=config)
-    with pytest.warns(UserWarning, match="untouched by the run"):
+    with pytest.warns(UserWarning, match="ModelError"):
         worker(ledger, tmp_path, careless).serve(once=True)
+    assert "untouched by the run" in (tmp_path / "jobs" / "job-00001" / "error.txt").read_text()
     assert states(ledger) == ["failed"] and ledger.models() == []
 
 
@@ -221,8 +222,9 @@ def test_a_model_that_was_exchanged_is_not_built_upon(ledger, tmp_path):
     work.serve(once=True)
     ledger.models()[-1].path.write_text("exchanged")
     approved(ledger, "class=4")
-    with pytest.warns(UserWarning, match="put the file back"):
+    with pytest.warns(UserWarning, match="ModelError"):
         work.serve(once=True)
+    assert "put the file back" in (tmp_path / "jobs" / "job-00002" / "error.txt").read_text()
     assert states(ledger) == ["audited", "failed"]
 
 
@@ -252,6 +254,22 @@ def test_a_bad_request_does_not_fail_those_that_shared_its_run(ledger, tmp_path)
     with pytest.warns(UserWarning, match="SplitError"):
         worker(ledger, tmp_path, run).serve(once=True)
     assert states(ledger) == ["audited", "failed", "audited"]
+
+
+def test_what_a_worker_prints_names_no_image(ledger, tmp_path, capfd):
+    def run(config, folder):
+        with events.stage("split"):
+            events.warn("2 twins, such as train/0-anna")
+            raise SplitError("Expected ids like train/1, got train/0-anna")
+
+    numbers = approved(ledger, "where=person:anna")
+    with console.progress(quiet=True):
+        worker(ledger, tmp_path, run).serve(once=True)
+    printed = " ".join(capfd.readouterr().err.split())
+    assert f"requests {numbers}: SplitError at test_ledger_worker.py:" in printed
+    assert "may name images" in printed and "anna" not in printed
+    text = tmp_path / "jobs" / "job-00001" / "error.txt"
+    assert str(text) in printed and "train/0-anna" in text.read_text()
 
 
 @pytest.mark.parametrize("error", [StorageError("full"), MemoryError(), KeyError("a bug")])
@@ -392,11 +410,16 @@ def test_a_clock_of_the_database_that_goes_back_makes_no_lease_endless(
 
 
 def test_a_job_that_kills_its_workers_fails_in_the_end(ledger, tmp_path):
-    (number,) = approved(ledger, "class=3")
+    number = ledger.add("case-1", Config(), ids=["train/0-anna"], by="ana")
+    ledger.approve(number, by="ben")
     for _ in range(_jobs.MOST_DEATHS + 1):
-        assert taken(ledger, tmp_path).requests == (number,)
+        job = taken(ledger, tmp_path)
+        assert job.requests == (number,)
+        configured(job)
         expire(ledger)
+    assert (job.folder / "forget.txt").exists()
     assert taken(ledger, tmp_path) is None
+    assert [*job.folder.iterdir()] == []
     row = ledger.entries(number)[-1]
     assert row.what == "failed" and "workers died of it" in row.why
 

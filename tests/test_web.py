@@ -3,20 +3,24 @@
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+import runs
+from finished import finished
 from starlette.testclient import TestClient
 
 from unsee.errors import OptionError
-from unsee.ledger import Ledger
+from unsee.ledger import CHECKLIST, Ledger, Worker
 from unsee.nouns import Config
 from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
 from unsee.web._access import LASTS
 from unsee.web._doors import LARGEST, LONGEST_PATH, host_of
+from unsee.web._ids import clear_left, ids_file
 
 HERE = "http://127.0.0.1:8000"
 CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
@@ -286,6 +290,47 @@ def test_the_list_is_paged_and_counts_down(door, desk):
     assert first.count("<tr class=") == 50 and second.count("<tr class=") == 5
     assert "page 1 of 2" in first and re.search(r"\d+ days left", first)
     assert of.get("/?at=0").status_code == 422
+
+
+def test_what_a_purge_keeps_of_a_run_can_still_be_read(door, desk):
+    def run(config, folder):
+        found = runs.example()
+        finished(folder, found)
+        (folder / "report.html").write_text("the report")
+        (folder / "certificate.json").write_text("{}")
+        return found
+
+    app, tokens = door
+    number = desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    desk.ledger.approve(number, by="ben")
+    Worker(desk.ledger, desk.shelf.root, name="w", run=run).serve(once=True)
+    desk.ledger.close(number, by="ben", partly=True, why="red", done=[*CHECKLIST])
+    desk.ledger.purge(number, by="ben")
+    of = browser(app, tokens["approver"])
+    assert not (desk.shelf.folder("job-00001") / "config.json").exists()
+    for path in ("/runs", "/runs/job-00001", "/runs/job-00001/map", f"/requests/{number}"):
+        assert of.get(path).status_code == 200, path
+    assert "/runs/job-00001" in of.get(f"/requests/{number}").text
+    assert "<html" in of.get("/runs/job-00001/report").text
+    assert of.get("/runs/job-00001/certificate").json() == {}
+
+
+def test_files_of_ids_that_a_killed_server_left_go_and_those_in_use_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "unsee-ids-of-a-dead-one.txt").write_text("train/00001")
+    (tmp_path / "unsee-notes.txt").write_text("of somebody else")
+    with ids_file(["train/00002"]) as path:
+        assert {x.name for x in tmp_path.iterdir()} == {path.name, "unsee-notes.txt"}
+        clear_left()
+        assert path.read_text() == "train/00002\n" and path.stat().st_mode & 0o077 == 0
+    assert [x.name for x in tmp_path.iterdir()] == ["unsee-notes.txt"]
+
+
+def test_a_server_begins_by_deleting_what_a_killed_one_left(desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "unsee-ids-of-a-dead-one.txt").write_text("train/00001")
+    application(desk, fresh()[0])
+    assert not [*tmp_path.glob("unsee-*")]
 
 
 def test_a_preview_counts_the_digits_and_writes_nothing(door, desk):

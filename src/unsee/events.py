@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from unsee.errors import UnseeWarning
@@ -99,6 +99,22 @@ def muted() -> Iterator[None]:
 
     listeners = _listeners.get()
     token = _listeners.set((but_progress,) if listeners else ())
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+@contextmanager
+def unsaid(instead: str) -> Iterator[None]:
+    """Tell who listens already that something is said inside, and not what: it may name images."""
+
+    def without_words(event: Event) -> None:
+        for listener in listeners:
+            listener(event if event.message is None else replace(event, message=instead))
+
+    listeners = _listeners.get()
+    token = _listeners.set((without_words,))
     try:
         yield
     finally:

@@ -99,7 +99,7 @@ def purge(
             done = opened.purge(one, by=claimed(by), also=[Path(path) for path in also or ()])
             print(f"request {one}: {done.files} files deleted, models retired: {_named(done)}")
             for text in done.left:
-                print(f"  yours to delete  {text}")
+                print(f"  left  {text}")
 
 
 def _named(done: "Purged") -> str:

@@ -20,7 +20,7 @@ from unsee.ledger._requests import move
 from unsee.ledger._schema import jobs, lines, models, requests
 from unsee.ledger._states import State
 from unsee.ledger._terms import Scope
-from unsee.ledger._traces import kept
+from unsee.ledger._traces import clear_ids, kept
 
 RUN = "run"  # where a job's folder has that of its run
 MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
@@ -91,6 +91,7 @@ def _taken_over(log: Log, worker: str, lease: float) -> int | None:
             why = f"{row.deaths + died} workers died of it"
             for number in _served_by(connection, row.id):
                 move(log, number, "failed", worker, why, job=row.id)
+            clear_ids(Path(row.folder))
             continue
         token = secrets.token_hex(32)
         held = {"token": token, "worker": worker, "lease": lease, "until": time + lease}

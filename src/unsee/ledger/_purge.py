@@ -1,9 +1,8 @@
 """Delete what was kept of a closed request's images, and retire the models that knew them."""
 
 import json
-import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,21 +10,25 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, select, text, update
 
 from unsee.errors import LedgerError
-from unsee.ledger._chain import Entry
 from unsee.ledger._jobs import RUN
+from unsee.ledger._learned import (
+    Trained,
+    all_jobs,
+    learners,
+    named_by_open_requests,
+    trained_files,
+)
 from unsee.ledger._models import Model
-from unsee.ledger._schema import jobs, models
+from unsee.ledger._schema import jobs, models, requests
+from unsee.ledger._states import CLOSED
+from unsee.ledger._sweep import cleaned, removed
 
 if TYPE_CHECKING:
     from unsee.ledger._ledger import Ledger
 
-AUDIT, CONFIG = "audit.json", "config.json"
-OF_A_RUN = (  # what may name or show images, by their ids, pixels or digests
-    *("arrays.npz", "references", CONFIG, "stages.json", "events.jsonl", ".lock"),
-    "original.safetensors",
-)
+CONFIG = "config.json"
+AGAIN = "purge again when that is done"
 OF_A_BUFFER = {"images.npy", "ids.npy", "counts.npy", "facts.npy"}
-LEFT_OUT = "(destroyed)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Purged:
 
     files: int
     retired: tuple[int, ...]  # models
-    left: tuple[str, ...]
+    left: tuple[str, ...]  # what stays for now, and why
 
 
 def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) -> Purged:
@@ -58,21 +61,67 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
             "images are still needed to serve it"
         )
     doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
-    folders, made = _served(ledger, ledger.entries(number))
-    retired = _ancestors(found, made)
-    files = sum(_cleaned(folder) for folder in folders)
+    made_by, rows = all_jobs(ledger), ledger.entries(number)
+    own = [job for job in made_by if number in job.requests]
+    retired = _ancestors(found, [job.model for job in own if job.model is not None])
+    left = _still_needed(ledger, number, own)
+    whole = [job.folder for job in own if job.number not in left]
+    files = sum(cleaned(folder) for folder in whole)
+    folders = {job.folder for job in made_by}
     others = [m.path for m in retired if not _own(m, folders) and m.path.exists()]
-    left = tuple(f"{path}: a model that was replaced and is not ours to delete" for path in others)
+    told = [f"{path}: a model that was replaced and is not ours to delete" for path in others]
     for model in retired:
-        files += _own(model, folders) and _removed([model.path, model.path.with_suffix(".pt")])
-    files += _removed(doomed)
+        files += _own(model, folders) and removed([model.path, model.path.with_suffix(".pt")])
+    gone = [model.number for model in retired]
+    kept = [model for model in found if model.number not in gone and model.state != "retired"]
+    learned = learners(made_by, request, rows)
+    ended = [job.folder for job in learned if job.state != "running"]
+    versions, named = [model.path for model in kept], named_by_open_requests(ledger)
+    others = [path for folder in ended for path in trained_files(folder, versions)]
+    files += sum(removed(trained_files(folder, [*versions, *named])) for folder in ended)
+    told += [f"{path}: an open request names it: {AGAIN}" for path in others if path.exists()]
+    told += [*left.values(), *_that_stay(learned, kept, request.line)]
+    files += removed(doomed)
     with ledger.writing() as log:
-        gone = [model.number for model in retired]
         log.connection.execute(update(models).where(models.c.id.in_(gone)).values(state="retired"))
-        kept = _drop_schemas(log.connection)
+        copies = _drop_schemas(log.connection)
         log.append(number, who, "purged", files=files, retired=gone)
-    files += kept + _removed(_backups(ledger.engine))
-    return Purged(files, tuple(gone), left)
+    files += copies + removed(_backups(ledger.engine))
+    return Purged(files, tuple(gone), tuple(told))
+
+
+def _still_needed(ledger: "Ledger", number: int, own: Sequence[Trained]) -> dict[int, str]:
+    """Return, by job, why the run that a request shares with others stays as it is for now."""
+    with ledger.reading() as connection:
+        query = select(requests.c.id, requests.c.job).where(requests.c.state.not_in(CLOSED))
+        still = connection.execute(query.order_by(requests.c.id)).all()
+    found: dict[int, str] = {}
+    for job in own:
+        others = [row.id for row in still if row.job == job.number and job.state == "done"]
+        if others:
+            found[job.number] = (
+                f"{job.folder}: the run of request {', '.join(map(str, others))}, too, which is "
+                f"open: {AGAIN}"
+            )
+    return found
+
+
+def _that_stay(learned: Sequence[Trained], kept: Sequence[Model], line: int) -> list[str]:
+    """Return what may have learned the images and stays, in words: what a person decides on."""
+    lines = {job.line for job in learned} - {line}
+    return [
+        *(
+            f"{job.folder}: job {job.number} may train on the images: {AGAIN}"
+            for job in learned
+            if job.state == "running"
+        ),
+        *(
+            f"{model.path}: model {model.number}, {model.state} on line {model.line}, may have "
+            "learned the images, too: only a request of its own takes them out"
+            for model in kept
+            if model.line in lines
+        ),
+    ]
 
 
 def _needed(ledger: "Ledger", found: Iterable[Model]) -> list[Path]:
@@ -113,14 +162,6 @@ def _is_buffer(path: Path) -> bool:
         return {*archive.namelist()} >= OF_A_BUFFER
 
 
-def _served(ledger: "Ledger", rows: Iterable[Entry]) -> tuple[list[Path], list[int]]:
-    """Return the folders of all jobs that a request had, and the models that they made."""
-    told = {json.loads(row.details).get("job") for row in rows} - {None}
-    with ledger.reading() as connection:
-        found = connection.execute(select(jobs).where(jobs.c.id.in_(told))).all()
-    return [Path(row.folder) for row in found], [row.model for row in found if row.model]
-
-
 def _ancestors(found: Sequence[Model], made: Sequence[int]) -> list[Model]:
     """Return the models that came before these and are not in use."""
     parents = {model.number: model.parent for model in found}
@@ -133,41 +174,9 @@ def _ancestors(found: Sequence[Model], made: Sequence[int]) -> list[Model]:
     return [model for model in found if model.number in family and model.state != "in use"]
 
 
-def _own(model: Model, folders: Sequence[Path]) -> bool:
-    """Tell whether a worker made a model, in a folder beside these; other files are people's."""
-    job = model.path.parent.parent
-    return model.path.parent.name == RUN and any(job.parent == f.parent for f in folders)
-
-
-def _cleaned(folder: Path) -> int:
-    """Delete what a job keeps of images, and take the digest of their ids out of the rest."""
-    run = folder / RUN
-    parts = folder.rglob("*.part")  # of files that a killed worker had begun
-    count = _removed([*folder.glob("*.txt"), *parts, *(run / name for name in OF_A_RUN)])
-    audit = run / AUDIT
-    if audit.exists():
-        from unsee.folder import write
-
-        record = json.loads(audit.read_text())
-        digest = record.get("forget", {}).get("ids_digest")
-        pages = [path for path in (audit, run / "report.html") if digest and path.exists()]
-        for path in pages:
-            content = path.read_bytes().replace(str(digest).encode(), LEFT_OUT.encode())
-            write(path, content)
-    return count
-
-
-def _removed(paths: Iterable[Path]) -> int:
-    """Delete files and folders that are there, and return how many files that were."""
-    count = 0
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            count += sum(not inner.is_dir() for inner in path.rglob("*"))
-            shutil.rmtree(path)
-        elif path.exists() or path.is_symlink():
-            count += 1
-            path.unlink()
-    return count
+def _own(model: Model, folders: Collection[Path]) -> bool:
+    """Tell whether a worker made a model, in the folder of a job; other files are people's."""
+    return model.path.parent.name == RUN and model.path.parent.parent in folders
 
 
 def _backups(engine: Engine) -> list[Path]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import OperationalError
@@ -14,6 +15,7 @@ from unsee.ledger._terms import Scope
 
 EMPTIED = (scopes, keys)
 PATIENCE = 2000  # milliseconds
+ERROR = "error.txt"  # in a job's folder, the text of what failed; the log has its kind alone
 
 
 def keep(connection: Connection, number: int, scope: Scope) -> str:
@@ -47,6 +49,13 @@ def empty(connection: Connection, number: int) -> None:
     """Delete the ids and the key of a request."""
     for table in EMPTIED:
         connection.execute(delete(table).where(table.c.request == number))
+
+
+def clear_ids(folder: Path) -> None:
+    """Delete the files of ids that a job's run has read, and parts of them that were begun."""
+    for path in (*folder.glob("*.txt"), *folder.glob("*.txt.*.part")):
+        if path.name != ERROR:
+            path.unlink(missing_ok=True)
 
 
 def scrub(engine: Engine, *, rebuild: bool = False) -> bool:

@@ -21,13 +21,14 @@ from unsee.ledger._chain import Log
 from unsee.ledger._jobs import RUN, Job
 from unsee.ledger._ledger import Ledger
 from unsee.ledger._terms import Scope
+from unsee.ledger._traces import ERROR, clear_ids
 
 if TYPE_CHECKING:
     from unsee.nouns import Config, Run
 
 Pipeline = Callable[["Config", Path], "Run"]
 CONFIG, MODEL, ORIGINAL = "config.json", "model.safetensors", "original.safetensors"
-ERROR = "error.txt"  # the text of what failed; the log has its kind alone
+UNSAID = "what is said of the data may name images: the run's events.jsonl has it"
 
 
 def pipeline(config: "Config", folder: Path) -> "Run":
@@ -104,7 +105,7 @@ class Worker:
         """Run the pipeline; None: it came to nothing, and the ledger knows why."""
         begun = (job.folder / RUN / CONFIG).exists()
         try:
-            with events.listening(heart.listen):
+            with events.unsaid(UNSAID), events.listening(heart.listen):
                 return served(job, self.run)
         except LeaseError as error:
             events.warn(str(error))
@@ -132,14 +133,16 @@ class Worker:
         from unsee.folder import write
 
         kind, told = type(error).__name__, traceback.format_exc()
-        events.warn(f"job {job.number}, requests {[*job.requests]}: {kind}: {error}")
+        where = _raised_at(error)  # not its text, which may name images: logs are kept for long
+        text = job.folder / ERROR
+        events.warn(f"job {job.number}, requests {[*job.requests]}: {kind} at {where}: see {text}")
 
         def words(log: Log) -> None:
             jobs.fail(log, job, self.name, kind, anew=anew)
             clear_ids(job.folder)
 
         if self._say(words):
-            with suppress(OSError):  # the disk may be what failed; stderr has it
+            with suppress(OSError):  # the disk may be what failed; stderr has the place
                 job.folder.mkdir(parents=True, exist_ok=True)
                 write(job.folder / ERROR, told.encode(errors="backslashreplace"))
 
@@ -152,6 +155,12 @@ class Worker:
             events.warn(str(error))
             return False
         return True
+
+
+def _raised_at(error: BaseException) -> str:
+    """Return file and line that raised an error."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 @dataclass(frozen=True)
@@ -254,10 +263,3 @@ def _rule(folder: Path, scope: Scope, name: str) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write(path, content)
     return f"ids={path}"
-
-
-def clear_ids(folder: Path) -> None:
-    """Delete the files of ids that a job's run has read, and parts of them that were begun."""
-    for path in (*folder.glob("*.txt"), *folder.glob("*.txt.*.part")):
-        if path.name != ERROR:
-            path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from unsee.web import _api, _certificates, _pages, _progress, _runs
 from unsee.web._access import Access
 from unsee.web._desk import Desk
 from unsee.web._doors import Doors
+from unsee.web._ids import clear_left
 from unsee.web._shelf import NotFound
 from unsee.web._template import page
 from unsee.web._visitors import Nobody, cookie_of, is_in
@@ -36,6 +37,7 @@ def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAP
         hosts: names of this server, besides those of this machine.
 
     """
+    clear_left()
     app = FastAPI(
         title="unsee",
         version="1",

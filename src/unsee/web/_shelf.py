@@ -33,7 +33,8 @@ class Shelf:
         if not NAME.fullmatch(name):
             return None
         places = (self.root / name, self.root / name / RUN)
-        return next((x for x in places if (x / CONFIG).is_file()), None)
+        marks = (CONFIG, AUDIT)  # the first goes with a purge, which keeps audit and report
+        return next((x for x in places if any((x / mark).is_file() for mark in marks)), None)
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
