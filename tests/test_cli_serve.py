@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
 from finished import finished
+from starlette.testclient import TestClient
 
+from unsee import web
 from unsee.cli import call
 
 CLIENTS = 200
@@ -38,6 +40,38 @@ def test_a_place_that_is_taken_is_one_line(tmp_path, monkeypatch, capsys):
         assert call("serve", "--port", str(other.getsockname()[1])) == 2
     out, told = capsys.readouterr()
     assert out == "" and "name another --port" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (("--behind-tls",), "--name HOST"),
+        (("--behind-tls", "--name", "https://unsee.example"), "without https:// and port"),
+        (("--name", "unsee.example:8443"), "without https:// and port"),
+    ],
+)
+def test_behind_a_proxy_the_name_of_the_proxy_has_to_be_said(
+    flags, told, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert call("serve", *flags) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and told in error and error.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+def test_links_lead_through_the_proxy_and_its_origin_is_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    served = []
+    monkeypatch.setattr(web, "serve", lambda app, door: served.append(app))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--port", str(port), "--name", "unsee.example", "--name", "other", "--behind-tls")
+    assert call("serve", *flags) == 0
+    link = re.search(r"approver +(https://unsee\.example)(/login\?\S+)", capsys.readouterr().out)
+    headers = {"host": "unsee.example", "origin": link[1]}
+    of = TestClient(served[0], base_url="http://127.0.0.1", follow_redirects=False)
+    assert of.get(link[2], headers=headers).status_code == 303
 
 
 def memory(process):

@@ -123,6 +123,55 @@ def test_what_another_site_makes_a_browser_send_is_refused(door, header, value):
         assert not {x for x in answer.headers if x.startswith("access-control")}
 
 
+TLS = {"host": "unsee.example", "origin": "https://unsee.example"}
+
+
+@pytest.fixture
+def behind(desk):
+    """Return a server behind a proxy: what comes in is http, what browsers see is https."""
+    access, tokens = fresh()
+    return application(desk, access, ["unsee.example"], behind_tls=True), tokens
+
+
+def test_behind_a_proxy_with_tls_forms_work_and_the_cookie_stays_on_tls(behind):
+    app, tokens = behind
+    entered = client(app).post("/login", data={"token": tokens["requester"]}, headers=TLS)
+    assert entered.status_code == 303 and entered.headers["location"] == "/"
+    cookie = entered.headers["set-cookie"]
+    assert cookie.startswith("__Host-unsee-443=") and "; Secure" in cookie and "Path=/;" in cookie
+    assert "Domain" not in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
+    session = TLS | {"cookie": cookie.partition(";")[0]}
+    added = client(app).post("/requests", data=SCOPE, headers=session)
+    assert added.headers["location"] == "/requests/1"
+    left = client(app).post("/logout", headers=session).headers["set-cookie"]
+    assert left.startswith("__Host-unsee-443=") and "; Secure" in left and "Max-Age=0" in left
+    again = client(app).get("/", headers=session)
+    assert again.headers["location"] == "/login" and "; Secure" in again.headers["set-cookie"]
+    ported = TLS | {"host": "unsee.example:8443", "origin": "https://unsee.example:8443"}
+    entered = client(app).post("/login", data={"token": tokens["requester"]}, headers=ported)
+    assert entered.headers["set-cookie"].startswith("__Host-unsee-8443=")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://unsee.example", "https://evil.example", "https://unsee.example:8443", "null"]
+)
+def test_behind_a_proxy_with_tls_other_origins_are_refused(behind, origin):
+    app, tokens = behind
+    for more in ({}, {"x-forwarded-proto": "http"}, {"forwarded": "proto=http"}):
+        headers = TLS | more | {"origin": origin}
+        answer = client(app).post("/login", data={"token": tokens["approver"]}, headers=headers)
+        assert answer.status_code == 403 and "set-cookie" not in answer.headers
+
+
+def test_no_header_of_a_proxy_makes_a_server_believe_in_tls(door):
+    app, tokens = door
+    claims = {"x-forwarded-proto": "https", "x-forwarded-ssl": "on", "forwarded": "proto=https"}
+    data, own = {"token": tokens["auditor"]}, {"origin": "https://127.0.0.1:8000"}
+    assert client(app).post("/login", data=data, headers=claims | own).status_code == 403
+    cookie = client(app).post("/login", data=data, headers=claims).headers["set-cookie"]
+    assert cookie.startswith("unsee-8000=") and "Secure" not in cookie
+
+
 @pytest.mark.parametrize("host", ["localhost:8000", "LOCALHOST.", "[::1]:8000", "127.0.0.1"])
 def test_this_machine_may_be_called_by_its_names(door, host):
     app, tokens = door

@@ -83,13 +83,20 @@ class Doors:
         app: what is behind the doors.
         known: whether a message comes from somebody who may come in.
         hosts: names by which this server may be called, besides those of this machine.
+        behind_tls: browsers speak https to a proxy, which hands on what they say.  Said by who
+            starts the server: no header is asked, for whoever connects can write any.
 
     """
 
     def __init__(
-        self, app: ASGIApp, known: Callable[[Scope], bool], hosts: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        known: Callable[[Scope], bool],
+        hosts: Iterable[str] = (),
+        *,
+        behind_tls: bool = False,
     ) -> None:
-        self.app, self.known = app, known
+        self.app, self.known, self.behind_tls = app, known, behind_tls
         self.hosts = frozenset({*HERE, *(h.lower() for h in hosts)})
         self.held = 0  # bytes of bodies that are here
 
@@ -101,6 +108,8 @@ class Doors:
         if scope["type"] != "http":  # a websocket: there are none here
             await send({"type": "websocket.close", "code": 1008})
             return
+        if self.behind_tls:  # origins, cookies and ports are those of what browsers see
+            scope = {**scope, "scheme": "https"}
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -19,6 +19,7 @@ from unsee.web._visitors import (
     Settler,
     access_of,
     cookie_of,
+    forget_cookie,
     request_of,
 )
 
@@ -188,15 +189,18 @@ def enter(request: Request, token: Annotated[str, Form(max_length=200)]) -> Resp
 def leave(request: Request) -> Response:
     """End a browser's session."""
     access_of(request).leave(request.cookies.get(cookie_of(request), ""))
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(cookie_of(request))
-    return answer
+    return forget_cookie(request, RedirectResponse("/login", 303))
 
 
 def _in(request: Request, secret: str) -> Response:
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
-        cookie_of(request), secret, max_age=int(LASTS), httponly=True, samesite="strict"
+        cookie_of(request),
+        secret,
+        max_age=int(LASTS),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
     )
     return answer
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from starlette.responses import Response
 from starlette.types import Scope
 
 from unsee.errors import LedgerError
@@ -31,7 +32,17 @@ def desk_of(request: Request) -> Desk:
 
 def cookie_of(request: Request) -> str:
     """Return the name of the session's cookie: browsers tell hosts apart, and not their ports."""
+    if request.url.scheme == "https":  # __Host-: of this host alone, over TLS alone
+        return f"__Host-unsee-{request.url.port or 443}"
     return f"unsee-{request.url.port or 80}"
+
+
+def forget_cookie(request: Request, answer: Response) -> Response:
+    """Let a browser delete its cookie; it takes no word on a __Host- one that is not Secure."""
+    answer.delete_cookie(
+        cookie_of(request), secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
+    return answer
 
 
 def visitor_of(request: Request) -> Visitor:
