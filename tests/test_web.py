@@ -9,10 +9,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from unsee.errors import OptionError
 from unsee.ledger import Ledger
+from unsee.ledger._schema import scopes
 from unsee.nouns import Config
 from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
 from unsee.web._access import LASTS
@@ -290,6 +292,37 @@ def test_a_rule_from_outside_names_no_file_of_this_machine(door, tmp_path):
         body = {"rule": f"ids={secret}"} | ({"subject": "case-1"} if path.endswith("s") else {})
         answer = of.post(path, json=body)
         assert answer.status_code == 422 and "ids go into their own field" in answer.text
+
+
+ODD = "a\u2028b", "a\u2029b", "a\x85b", "a\x0bb", "a\x0cb", "a\x1cb", "a\x1eb", "a b"
+
+
+def kept(desk, number):
+    """Return the ids that a request is about."""
+    with desk.ledger.reading() as connection:
+        query = select(scopes.c.value).where(scopes.c.request == number).order_by(scopes.c.id)
+        return tuple(connection.scalars(query))
+
+
+def test_ids_are_registered_as_they_were_sent(door, desk):
+    app, tokens = door
+    sent = {"subject": "case-1", "ids": [*ODD, "a b"]}
+    answer = client(app, tokens["requester"]).post("/api/v1/requests", json=sent)
+    assert answer.status_code == 201, answer.text
+    typed = {"subject": "case-2", "ids": "\r\n".join(("", *ODD[:4], " \t")) + "\n".join(ODD[4:])}
+    assert browser(app, tokens["requester"]).post("/requests", data=typed).is_redirect
+    assert kept(desk, 1) == ODD and kept(desk, 2) == ODD
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\r\nb", "a\rb", "a\n", " a", "a\u2028", "\0", " ", ""])
+def test_an_id_of_several_lines_is_refused_and_never_read_as_several(door, desk, odd):
+    app, tokens = door
+    of = client(app, tokens["requester"])
+    for path, more in (("requests", {"subject": "case-1"}), ("preview", {})):
+        answer = of.post(f"/api/v1/{path}", json={"ids": ["train/00001", odd]} | more)
+        assert answer.status_code == 422, path
+        assert odd == "" or "Expected ids of one line each" in answer.json()["error"]
+    assert desk.ledger.count() == 0
 
 
 def test_what_is_misspelt_is_refused_and_named(door):

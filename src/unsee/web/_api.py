@@ -11,7 +11,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unsee.errors import RunError
 from unsee.ledger import CHECKLIST, ErasureRequest
@@ -28,7 +28,9 @@ from unsee.web._visitors import (
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Line = Annotated[str, Field(max_length=2000)]
-Id = Annotated[str, Field(min_length=1, max_length=1000)]
+Id = Annotated[  # as it is: without its blanks it may be another's
+    str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=False)
+]
 
 
 class Fault(BaseModel):
@@ -57,7 +59,7 @@ class Scope(Body):
 
     def wanted(self) -> Wanted:
         """Return it as the desk takes it."""
-        return Wanted(self.rule, "\n".join(self.ids))
+        return Wanted(self.rule, self.ids)
 
 
 class NewRequest(Scope):

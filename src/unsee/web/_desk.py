@@ -1,5 +1,7 @@
 """What the pages and the API do, once: everything goes through the ledger and the shelf."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -17,23 +19,46 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FROM_OUTSIDE = ("class", "where", "path")  # rules that name no file of this machine
+ENDS = re.compile(r"[\r\n\0]")  # of lines in a file of ids, and of texts in some databases
 SOON = 7  # days
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which images somebody asks to be forgotten: a rule, or ids, one a line."""
+    """Which images somebody asks to be forgotten: a rule, or ids, as they are."""
 
     rule: str = ""
-    ids: str = ""
+    ids: Sequence[str] = ()
+
+    @classmethod
+    def typed(cls, rule: str, text: str) -> "Wanted":
+        """Return what a form says: ids one a line, without the blanks around them.
+
+        A line ends where browsers and files of ids end one.  str.splitlines knows nine more ends,
+        all of which may stand in an id: its halves may be ids of other images.
+        """
+        lines = (line.strip(" \t\r") for line in text.split("\n"))
+        return cls(rule.strip(), tuple(x for x in lines if x))
 
     @property
     def listed(self) -> tuple[str, ...]:
         """The ids, each once, in their order."""
-        return tuple(dict.fromkeys(x for line in self.ids.splitlines() if (x := line.strip())))
+        return tuple(dict.fromkeys(self.ids))
 
     def checked(self) -> "Wanted":
-        """Return itself.  Raises LedgerError if it is none of both, or a rule that names a file."""
+        """Return itself.
+
+        Raises:
+            LedgerError: if it is none of both, a rule that names a file, or an id that is not one
+                line: read as several it would name other images.
+
+        """
+        for each in self.ids:
+            if not each or each != each.strip() or ENDS.search(each):
+                raise LedgerError(
+                    "Expected ids of one line each, without line ends in them or space around "
+                    f"them, got {each[:80]!r}: one id an item of the list, or one a line"
+                )
         kind = self.rule.partition("=")[0].strip()
         if bool(self.rule.strip()) == bool(self.listed):
             raise LedgerError("Expected a rule or ids, got both or neither")

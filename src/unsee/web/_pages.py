@@ -103,7 +103,7 @@ async def preview(
     ids: Annotated[str, Form(max_length=4_000_000)] = "",
 ) -> str:
     """Show what a request would touch; nothing is written, and who leaves stops it."""
-    found = await desk.preview(Wanted(rule.strip(), ids), request.is_disconnected)
+    found = await desk.preview(Wanted.typed(rule, ids), request.is_disconnected)
     return page("preview.html.jinja", request, visitor, preview=found)
 
 
@@ -118,7 +118,7 @@ def add(
     why: Text = "",
 ) -> Response:
     """Register a request."""
-    wanted = Wanted(rule.strip(), ids)
+    wanted = Wanted.typed(rule, ids)
     since = day(received) if received else None
     return _to(desk.add(subject, wanted, visitor, since, why))
 
