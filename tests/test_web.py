@@ -336,6 +336,26 @@ def test_what_is_misspelt_is_refused_and_named(door):
     assert of.get("/api/v1/requests").json() == {"total": 0, "requests": []}
 
 
+@pytest.mark.parametrize(
+    "number", [0, -1, 2**31, 2**63, 10**20, 10**3000], ids=lambda n: f"{len(str(n))}"
+)
+def test_a_number_that_no_ledger_holds_is_of_no_request(door, number):
+    app, tokens = door
+    of, program = browser(app, tokens["approver"]), client(app, tokens["approver"])
+    extension = {"until": "2027-01-31", "why": "many"}
+    for what, sent in (("approve", {}), ("refuse", {"why": "x"}), ("extend", extension)):
+        assert of.post(f"/requests/{number}/{what}", data=sent).status_code == 404, what
+        path = f"/api/v1/requests/{number}/{what}"
+        assert program.post(path, json=sent).status_code == 404, what
+    assert of.post(f"/requests/{number}/close", data={}).status_code == 404
+    closing = program.post(f"/api/v1/requests/{number}/close", json={"checklist": {}})
+    assert closing.status_code == 404
+    for path in (f"/requests/{number}", f"/requests/{number}/log"):
+        answer = program.get(f"/api/v1{path}")
+        assert answer.status_code == 404 and len(answer.json()["error"]) < 100
+    assert of.get(f"/requests/{number}").status_code == 404
+
+
 def test_words_of_people_are_shown_as_words(door):
     app, tokens = door
     script = "<script>alert(1)</script>"

@@ -26,7 +26,7 @@ from unsee.web._visitors import (
     request_of,
 )
 
-Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Number = Annotated[int, Path(description="of a request; 404 if there is none")]
 Line = Annotated[str, Field(max_length=2000)]
 Id = Annotated[  # as it is: without its blanks it may be another's
     str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=False)

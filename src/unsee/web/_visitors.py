@@ -13,6 +13,8 @@ from unsee.web._access import MAY, Access, Visitor
 from unsee.web._desk import Desk
 from unsee.web._shelf import NotFound
 
+LARGEST = 2**31 - 1  # number that a column of the ledger holds
+
 
 class Nobody(Exception):
     """No token and no session, or one that is over."""
@@ -87,7 +89,9 @@ def allowed(what: str) -> Callable[[Request], Visitor]:
 
 
 def request_of(desk: Desk, number: int) -> ErasureRequest:
-    """Return one request.  Raises NotFound."""
+    """Return one request.  Raises NotFound; no database is asked for a number it cannot hold."""
+    if not 1 <= number <= LARGEST:
+        raise NotFound(f"Expected the number of a request, got {str(number)[:20]}")
     try:
         return desk.ledger.show(number)
     except LedgerError as error:
