@@ -18,7 +18,7 @@ from unsee.ledger._schema import scopes
 from unsee.nouns import Config
 from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
 from unsee.web._access import LASTS
-from unsee.web._doors import LARGEST, LONGEST_PATH, host_of
+from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
 
 HERE = "http://127.0.0.1:8000"
 CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
@@ -265,6 +265,26 @@ def test_every_answer_forbids_scripts_frames_and_copies(door):
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
+
+
+def test_an_answer_to_a_fault_of_ours_forbids_as_much_and_tells_no_more(door, desk, monkeypatch):
+    app, tokens = door
+    monkeypatch.setattr(desk.ledger, "count", lambda **_: 1 / 0)
+    of = client(app, tokens["auditor"], raise_server_exceptions=False)
+    for path in ("/", "/api/v1/requests"):
+        answer = of.get(path)
+        assert answer.status_code == 500 and "zero" not in answer.text
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value, name
+    assert "terminal" in answer.json()["error"]
+    with pytest.raises(ZeroDivisionError):  # and the server's log hears of it
+        client(app, tokens["auditor"]).get("/")
+
+
+def test_the_api_says_as_json_what_the_doors_refuse(door):
+    app, tokens = door
+    answer = client(app, tokens["auditor"]).get("/api/v1/requests", headers={"host": "evil"})
+    assert answer.status_code == 403 and "Host" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
