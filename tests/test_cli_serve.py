@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,18 @@ def test_behind_a_proxy_the_name_of_the_proxy_has_to_be_said(
     out, error = capsys.readouterr()
     assert out == "" and told in error and error.count("\n") == 1
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_key_with_a_passphrase_is_refused_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("words").write_text("correct horse\n")
+    Path("words").chmod(0o600)
+    assert call("keys", "new", "--out", "key.pem", "--passphrase-file", "words") == 0
+    capsys.readouterr()
+    assert call("serve", "--key", "key.pem") == 2
+    out, told = capsys.readouterr()
+    assert out == "" and "Expected --key FILE without a passphrase" in told
+    assert not Path("ledger.sqlite").exists()
 
 
 def test_links_lead_through_the_proxy_and_its_origin_is_taken(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+from finished import finished
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -496,3 +497,21 @@ def test_an_uploaded_certificate_is_verified_and_a_tampered_one_named(door):
         data={"key": "no key"},
     )
     assert other.status_code == 422
+
+
+def test_a_key_that_is_not_usable_is_told_in_the_terminal_alone(desk, tmp_path):
+    golden = sorted((Path(__file__).parent / "golden" / "certificates").glob("*.json"))[0]
+    finished(tmp_path / "jobs" / "one")
+    desk.key = tmp_path / "secret-place" / "key.pem"
+    access, tokens = fresh()
+    app = application(desk, access)
+    files = {"certificate": ("x", golden.read_bytes())}
+    for role in tokens:
+        of = client(app, tokens[role])
+        with pytest.warns(UserWarning, match="secret-place"):
+            told = of.post("/certificates", files=files)
+        assert told.status_code == 422 and "terminal says why" in told.text
+        assert "secret-place" not in told.text and "passphrase" not in told.text
+    with pytest.warns(UserWarning, match="secret-place"):
+        told = client(app, tokens["approver"]).post("/runs/one/certify")
+    assert told.status_code == 422 and "secret-place" not in told.text

@@ -8,7 +8,7 @@ from typer import Context, Option
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._request import HERE, Url, ledger
-from unsee.errors import OptionError
+from unsee.errors import OptionError, SigningKeyError
 
 if TYPE_CHECKING:
     from unsee.web import Access
@@ -102,6 +102,8 @@ def serve(
         raise OptionError(
             f"Expected the name of a host for --name, without https:// and port, got {wrong[0]!r}"
         )
+    if key:
+        _usable(Path(key))
     from unsee import console
     from unsee.ledger import absolute
 
@@ -118,6 +120,22 @@ def serve(
         at = f"https://{name[0]}" if behind_tls and name else f"http://{place}:{port}"
         access = known or _announced(at)
         web.serve(web.application(desk, access, name or (), behind_tls=behind_tls), door)
+
+
+def _usable(key: Path) -> None:
+    """Look at a key now: who certifies with it in a year may not be who can mend it."""
+    try:
+        from unsee.certificate import private_key
+    except ImportError as error:
+        raise OptionError(
+            f"Expected cryptography for --key, got {error}: pip install 'unsee[certificate]'"
+        ) from error
+    try:
+        private_key(key)
+    except SigningKeyError as error:
+        raise OptionError(
+            f"Expected --key FILE without a passphrase, which nobody is here to type: {error}"
+        ) from error
 
 
 def _announced(at: str) -> "Access":

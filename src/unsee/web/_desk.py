@@ -1,13 +1,15 @@
 """What the pages and the API do, once: everything goes through the ledger and the shelf."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsee.errors import LedgerError, SplitError
+from unsee.errors import LedgerError, OptionError, SigningKeyError, SplitError
+from unsee.events import warn
 from unsee.ledger import ErasureRequest, Ledger, Model, State, place_of, same
 from unsee.nouns import Config
 from unsee.web._access import Visitor
@@ -165,9 +167,44 @@ class Desk:
         return found
 
     def public_key(self) -> "Ed25519PublicKey | None":
-        """Return the key by which certificates of this server are verified, None without one."""
+        """Return the key by which certificates of this server are verified, None without one.
+
+        Raises OptionError if its file is not usable any more.
+        """
         if self.key is None:
             return None
         from unsee.certificate import private_key
 
-        return private_key(self.key).public_key()
+        with keeping_place():
+            return private_key(self.key).public_key()
+
+    def certify(self, name: str) -> None:
+        """Sign what a finished run did and measured.
+
+        Raises:
+            NotFound: if there is no such run.
+            OptionError: if there is no key, or none that is usable.
+            UnseeError: if the run is not finished, or not as it was written.
+
+        """
+        if self.key is None:
+            raise OptionError("Expected a key to sign with, got none: unsee serve --key FILE")
+        from unsee.certificate import certify
+
+        with keeping_place():
+            certify(self.shelf.folder(name), self.key)
+
+
+@contextmanager
+def keeping_place() -> Iterator[None]:
+    """Tell the terminal what is wrong with the key, and a visitor no more than that it is.
+
+    The text of a SigningKeyError names a file of this machine.
+    """
+    try:
+        yield
+    except SigningKeyError as error:
+        warn(str(error))
+        raise OptionError(
+            "Expected this server's key to be usable, got one that is not: its terminal says why"
+        ) from error
