@@ -108,7 +108,8 @@ def test_two_hundred_clients_that_do_not_read_cost_little_and_hold_nobody_up(tmp
     with subprocess.Popen(command, **pipes) as process, ExitStack() as lines:
         found = dict(
             re.findall(
-                r"(\w+) +http\S+token=(\S+)", "".join(process.stdout.readline() for _ in range(4))
+                r"(\w+) +http\S+\s+token (\S+)",
+                "".join(process.stdout.readline() for _ in range(7)),
             )
         )
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,19 +46,39 @@ def client(app, token=None, **more):
 
 def browser(app, token):
     found = client(app)
-    assert found.get(f"/login?token={token}").status_code == 303
+    assert found.post("/login", data={"token": token}).status_code == 303
     return found
 
 
 def test_a_link_opens_the_door_once_and_leaves_no_token_behind(door):
     app, tokens = door
-    first = client(app).get(f"/login?token={tokens['requester']}")
+    secret = app.state.access.link(tokens["requester"])
+    first = client(app).get(f"/login?once={secret}")
     assert first.status_code == 303 and first.headers["location"] == "/"
     cookie = first.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     assert tokens["requester"] not in cookie
-    again = client(app).get(f"/login?token={tokens['requester']}")
+    again = client(app).get(f"/login?once={secret}")
     assert again.status_code == 403 and "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_the_secret_of_a_link_is_no_token_and_a_token_is_no_link(door, used):
+    app, tokens = door
+    secret = app.state.access.link(tokens["approver"])
+    if used:
+        assert client(app).get(f"/login?once={secret}").status_code == 303
+    assert client(app).post("/login", data={"token": secret}).status_code == 403
+    assert client(app, secret).get("/api/v1/requests").status_code == 401
+    assert client(app).get(f"/login?once={tokens['approver']}").status_code == 403
+
+
+def test_of_many_who_follow_a_link_at_once_one_comes_in():
+    access, tokens = fresh()
+    links = [access.link(tokens["auditor"]) for _ in range(300)]
+    with ThreadPoolExecutor(8) as many:
+        found = [*many.map(access.by_link, [x for x in links for _ in range(8)])]
+    assert sum(x is not None for x in found) == len(links)
 
 
 def test_without_a_token_nothing_is_shown(door):
@@ -226,8 +247,9 @@ def test_what_a_proxy_or_a_client_claims_opens_no_door(door):
 @pytest.mark.parametrize("to", ["//evil.example", "http://evil.example", "/\\evil.example"])
 def test_nobody_is_sent_elsewhere(door, to):
     app, tokens = door
+    secret = app.state.access.link(tokens["requester"])
     ways = {"next": to, "redirect": to, "url": to}
-    answer = client(app).get("/login", params={"token": tokens["requester"], **ways})
+    answer = client(app).get("/login", params={"once": secret, **ways})
     assert answer.status_code == 303 and answer.headers["location"] == "/"
 
 

@@ -143,7 +143,8 @@ def _announced(at: str) -> "Access":
     from unsee import web
 
     access, tokens = web.fresh()
-    print("Each link opens the door once; the same token works as a header of programs.")
+    print("Each link opens the door once; its token is for programs, and for coming in again.")
     for role, token in tokens.items():
-        print(f"{role:10} {at}/login?token={token}", flush=True)
+        print(f"{role:10} {at}/login?once={access.link(token)}")
+        print(f"{'':10} token {token}", flush=True)
     return access

@@ -164,11 +164,11 @@ async def close(number: int, request: Request, visitor: Settler, desk: AtDesk) -
 
 
 @router.get("/login", response_class=HTMLResponse)
-def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Let a browser in by the token of its link, or ask for one."""
-    if not token:
+def login(request: Request, once: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Let a browser in by the secret of its link, or ask for a token."""
+    if not once:
         return HTMLResponse(page("login.html.jinja", request, why=""))
-    visitor = access_of(request).by_link(token)
+    visitor = access_of(request).by_link(once)
     if visitor is None:
         why = "This link was used before, or is not of this start of the server."
         return HTMLResponse(page("login.html.jinja", request, why=why), 403)
