@@ -1,6 +1,9 @@
 """The web page and its API: who comes in, what each may do, and what is refused at the doors."""
 
+import base64
+import dataclasses
 import hashlib
+import io
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +13,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+import numpy as np
 from finished import finished
+from PIL import Image
+from runs import example
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -18,9 +24,11 @@ from unsee.errors import OptionError
 from unsee.ledger import Ledger
 from unsee.ledger._schema import scopes
 from unsee.nouns import Config
+from unsee.reporting import redacted
 from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
 from unsee.web._access import LASTS
 from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
+from unsee.web._explorer import SIDE, feature_map
 
 HERE = "http://127.0.0.1:8000"
 CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
@@ -537,3 +545,43 @@ def test_a_key_that_is_not_usable_is_told_in_the_terminal_alone(desk, tmp_path):
     with pytest.warns(UserWarning, match="secret-place"):
         told = client(app, tokens["approver"]).post("/runs/one/certify")
     assert told.status_code == 422 and "secret-place" not in told.text
+
+
+def test_a_preview_names_the_twins_that_stay(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    images[7] = images[3]
+    labels = np.arange(24) % 3
+    parts = {"train_images": images, "train_labels": labels}
+    parts |= {"test_images": 255 - images, "test_labels": labels}
+    np.savez(tmp_path / "data.npz", **parts)
+    config = dataclasses.replace(CONFIG, data=f"npz:{tmp_path / 'data.npz'}")
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        access, tokens = fresh()
+        app = application(Desk(ledger, Shelf(tmp_path / "jobs"), config), access)
+        sent = {"ids": "train/00003"}
+        page = browser(app, tokens["requester"]).post("/new/preview", data=sent)
+    assert page.status_code == 200, page.text
+    notes = re.findall(r'<p class="note">([^<]+)', page.text)
+    assert any("1 exact twins" in x and "train/00007" in x and "stay" in x for x in notes), notes
+    assert str(tmp_path) not in page.text and "/tmp/" not in page.text  # nor the file of ids
+
+
+def test_pictures_of_the_explorer_are_those_that_moved_at_their_places():
+    run = example()
+    places = run.arrays["plane/moved"]
+    grey = np.arange(len(places), dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 1, 4, 4), np.uint8
+    )
+    for images in (grey, np.repeat(grey, 3, 1)):
+        arrays = run.arrays | {"pictures/forget-moved/images": images}
+        shown = feature_map(dataclasses.replace(run, arrays=arrays))["pictures"]
+        assert [*shown] == [str(int(n)) for n in places]
+        for n, address in enumerate(shown.values()):
+            kind, _, content = address.partition(",")
+            assert kind == "data:image/png;base64"
+            picture = Image.open(io.BytesIO(base64.b64decode(content)))
+            assert picture.size == (SIDE, SIDE) and {*picture.convert("L").tobytes()} == {n}
+    for name in ("plane/moved", "pictures/forget-moved/images"):
+        arrays = {k: v for k, v in run.arrays.items() if k != name}
+        assert feature_map(dataclasses.replace(run, arrays=arrays))["pictures"] == {}
+    assert feature_map(redacted(run))["pictures"] == {}
