@@ -192,3 +192,12 @@ def test_a_long_list_is_cut_and_says_so(tmp_path, capsys):
     assert call("request", "list", "--ledger", url) == 0
     told = capsys.readouterr()
     assert told.out.count("case-") == 3 and "first" not in told.err
+
+
+def test_a_number_that_no_ledger_holds_is_no_bug(unsee):
+    unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana")
+    for number in ("0", str(2**31), "9" * 20):
+        for verb in (("show",), ("answer",), ("approve", "--as", "ben")):
+            code, out, told = unsee("request", verb[0], number, *verb[1:])
+            assert code == 2 and not out and "value for 'ID'" in told, verb
+    assert unsee("request", "list", "--most", "9" * 20)[0] == 2

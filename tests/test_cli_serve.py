@@ -8,13 +8,16 @@ import sys
 import time
 import urllib.request
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
 from finished import finished
+from starlette.testclient import TestClient
 
+from unsee import web
 from unsee.cli import call
 
 CLIENTS = 200
@@ -40,6 +43,50 @@ def test_a_place_that_is_taken_is_one_line(tmp_path, monkeypatch, capsys):
     assert out == "" and "name another --port" in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (("--behind-tls",), "--name HOST"),
+        (("--behind-tls", "--name", "https://unsee.example"), "without https:// and port"),
+        (("--name", "unsee.example:8443"), "without https:// and port"),
+    ],
+)
+def test_behind_a_proxy_the_name_of_the_proxy_has_to_be_said(
+    flags, told, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert call("serve", *flags) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and told in error and error.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_key_with_a_passphrase_is_refused_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("words").write_text("correct horse\n")
+    Path("words").chmod(0o600)
+    assert call("keys", "new", "--out", "key.pem", "--passphrase-file", "words") == 0
+    capsys.readouterr()
+    assert call("serve", "--key", "key.pem") == 2
+    out, told = capsys.readouterr()
+    assert out == "" and "Expected --key FILE without a passphrase" in told
+    assert not Path("ledger.sqlite").exists()
+
+
+def test_links_lead_through_the_proxy_and_its_origin_is_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    served = []
+    monkeypatch.setattr(web, "serve", lambda app, door: served.append(app))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--port", str(port), "--name", "unsee.example", "--name", "other", "--behind-tls")
+    assert call("serve", *flags) == 0
+    link = re.search(r"approver +(https://unsee\.example)(/login\?\S+)", capsys.readouterr().out)
+    headers = {"host": "unsee.example", "origin": link[1]}
+    of = TestClient(served[0], base_url="http://127.0.0.1", follow_redirects=False)
+    assert of.get(link[2], headers=headers).status_code == 303
+
+
 def memory(process):
     """Return the resident memory of a process, in kilobytes."""
     with open(f"/proc/{process.pid}/status") as file:
@@ -61,7 +108,8 @@ def test_two_hundred_clients_that_do_not_read_cost_little_and_hold_nobody_up(tmp
     with subprocess.Popen(command, **pipes) as process, ExitStack() as lines:
         found = dict(
             re.findall(
-                r"(\w+) +http\S+token=(\S+)", "".join(process.stdout.readline() for _ in range(4))
+                r"(\w+) +http\S+\s+token (\S+)",
+                "".join(process.stdout.readline() for _ in range(7)),
             )
         )
 

@@ -1,25 +1,36 @@
 """The web page and its API: who comes in, what each may do, and what is refused at the doors."""
 
+import base64
+import dataclasses
 import hashlib
+import io
 import json
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+import numpy as np
 import runs
 from finished import finished
+from PIL import Image
+from runs import example
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from unsee.errors import OptionError
 from unsee.ledger import CHECKLIST, Ledger, Worker
+from unsee.ledger._schema import scopes
 from unsee.nouns import Config
+from unsee.reporting import redacted
 from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
 from unsee.web._access import LASTS
-from unsee.web._doors import LARGEST, LONGEST_PATH, host_of
+from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
+from unsee.web._explorer import SIDE, feature_map
 from unsee.web._ids import clear_left, ids_file
 
 HERE = "http://127.0.0.1:8000"
@@ -46,19 +57,39 @@ def client(app, token=None, **more):
 
 def browser(app, token):
     found = client(app)
-    assert found.get(f"/login?token={token}").status_code == 303
+    assert found.post("/login", data={"token": token}).status_code == 303
     return found
 
 
 def test_a_link_opens_the_door_once_and_leaves_no_token_behind(door):
     app, tokens = door
-    first = client(app).get(f"/login?token={tokens['requester']}")
+    secret = app.state.access.link(tokens["requester"])
+    first = client(app).get(f"/login?once={secret}")
     assert first.status_code == 303 and first.headers["location"] == "/"
     cookie = first.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
     assert tokens["requester"] not in cookie
-    again = client(app).get(f"/login?token={tokens['requester']}")
+    again = client(app).get(f"/login?once={secret}")
     assert again.status_code == 403 and "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_the_secret_of_a_link_is_no_token_and_a_token_is_no_link(door, used):
+    app, tokens = door
+    secret = app.state.access.link(tokens["approver"])
+    if used:
+        assert client(app).get(f"/login?once={secret}").status_code == 303
+    assert client(app).post("/login", data={"token": secret}).status_code == 403
+    assert client(app, secret).get("/api/v1/requests").status_code == 401
+    assert client(app).get(f"/login?once={tokens['approver']}").status_code == 403
+
+
+def test_of_many_who_follow_a_link_at_once_one_comes_in():
+    access, tokens = fresh()
+    links = [access.link(tokens["auditor"]) for _ in range(300)]
+    with ThreadPoolExecutor(8) as many:
+        found = [*many.map(access.by_link, [x for x in links for _ in range(8)])]
+    assert sum(x is not None for x in found) == len(links)
 
 
 def test_without_a_token_nothing_is_shown(door):
@@ -127,6 +158,55 @@ def test_what_another_site_makes_a_browser_send_is_refused(door, header, value):
         assert not {x for x in answer.headers if x.startswith("access-control")}
 
 
+TLS = {"host": "unsee.example", "origin": "https://unsee.example"}
+
+
+@pytest.fixture
+def behind(desk):
+    """Return a server behind a proxy: what comes in is http, what browsers see is https."""
+    access, tokens = fresh()
+    return application(desk, access, ["unsee.example"], behind_tls=True), tokens
+
+
+def test_behind_a_proxy_with_tls_forms_work_and_the_cookie_stays_on_tls(behind):
+    app, tokens = behind
+    entered = client(app).post("/login", data={"token": tokens["requester"]}, headers=TLS)
+    assert entered.status_code == 303 and entered.headers["location"] == "/"
+    cookie = entered.headers["set-cookie"]
+    assert cookie.startswith("__Host-unsee-443=") and "; Secure" in cookie and "Path=/;" in cookie
+    assert "Domain" not in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
+    session = TLS | {"cookie": cookie.partition(";")[0]}
+    added = client(app).post("/requests", data=SCOPE, headers=session)
+    assert added.headers["location"] == "/requests/1"
+    left = client(app).post("/logout", headers=session).headers["set-cookie"]
+    assert left.startswith("__Host-unsee-443=") and "; Secure" in left and "Max-Age=0" in left
+    again = client(app).get("/", headers=session)
+    assert again.headers["location"] == "/login" and "; Secure" in again.headers["set-cookie"]
+    ported = TLS | {"host": "unsee.example:8443", "origin": "https://unsee.example:8443"}
+    entered = client(app).post("/login", data={"token": tokens["requester"]}, headers=ported)
+    assert entered.headers["set-cookie"].startswith("__Host-unsee-8443=")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://unsee.example", "https://evil.example", "https://unsee.example:8443", "null"]
+)
+def test_behind_a_proxy_with_tls_other_origins_are_refused(behind, origin):
+    app, tokens = behind
+    for more in ({}, {"x-forwarded-proto": "http"}, {"forwarded": "proto=http"}):
+        headers = TLS | more | {"origin": origin}
+        answer = client(app).post("/login", data={"token": tokens["approver"]}, headers=headers)
+        assert answer.status_code == 403 and "set-cookie" not in answer.headers
+
+
+def test_no_header_of_a_proxy_makes_a_server_believe_in_tls(door):
+    app, tokens = door
+    claims = {"x-forwarded-proto": "https", "x-forwarded-ssl": "on", "forwarded": "proto=https"}
+    data, own = {"token": tokens["auditor"]}, {"origin": "https://127.0.0.1:8000"}
+    assert client(app).post("/login", data=data, headers=claims | own).status_code == 403
+    cookie = client(app).post("/login", data=data, headers=claims).headers["set-cookie"]
+    assert cookie.startswith("unsee-8000=") and "Secure" not in cookie
+
+
 @pytest.mark.parametrize("host", ["localhost:8000", "LOCALHOST.", "[::1]:8000", "127.0.0.1"])
 def test_this_machine_may_be_called_by_its_names(door, host):
     app, tokens = door
@@ -178,8 +258,9 @@ def test_what_a_proxy_or_a_client_claims_opens_no_door(door):
 @pytest.mark.parametrize("to", ["//evil.example", "http://evil.example", "/\\evil.example"])
 def test_nobody_is_sent_elsewhere(door, to):
     app, tokens = door
+    secret = app.state.access.link(tokens["requester"])
     ways = {"next": to, "redirect": to, "url": to}
-    answer = client(app).get("/login", params={"token": tokens["requester"], **ways})
+    answer = client(app).get("/login", params={"once": secret, **ways})
     assert answer.status_code == 303 and answer.headers["location"] == "/"
 
 
@@ -220,6 +301,26 @@ def test_every_answer_forbids_scripts_frames_and_copies(door):
         assert headers["referrer-policy"] == "same-origin"
 
 
+def test_an_answer_to_a_fault_of_ours_forbids_as_much_and_tells_no_more(door, desk, monkeypatch):
+    app, tokens = door
+    monkeypatch.setattr(desk.ledger, "count", lambda **_: 1 / 0)
+    of = client(app, tokens["auditor"], raise_server_exceptions=False)
+    for path in ("/", "/api/v1/requests"):
+        answer = of.get(path)
+        assert answer.status_code == 500 and "zero" not in answer.text
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value, name
+    assert "terminal" in answer.json()["error"]
+    with pytest.raises(ZeroDivisionError):  # and the server's log hears of it
+        client(app, tokens["auditor"]).get("/")
+
+
+def test_the_api_says_as_json_what_the_doors_refuse(door):
+    app, tokens = door
+    answer = client(app, tokens["auditor"]).get("/api/v1/requests", headers={"host": "evil"})
+    assert answer.status_code == 403 and "Host" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["%2e%2e%2fledger.sqlite", "..%5Cledger.sqlite", "a%00b", "C:%5Cx", "x" * 300, "-rf"],
@@ -247,6 +348,37 @@ def test_a_rule_from_outside_names_no_file_of_this_machine(door, tmp_path):
         assert answer.status_code == 422 and "ids go into their own field" in answer.text
 
 
+ODD = "a\u2028b", "a\u2029b", "a\x85b", "a\x0bb", "a\x0cb", "a\x1cb", "a\x1eb", "a b"
+
+
+def kept(desk, number):
+    """Return the ids that a request is about."""
+    with desk.ledger.reading() as connection:
+        query = select(scopes.c.value).where(scopes.c.request == number).order_by(scopes.c.id)
+        return tuple(connection.scalars(query))
+
+
+def test_ids_are_registered_as_they_were_sent(door, desk):
+    app, tokens = door
+    sent = {"subject": "case-1", "ids": [*ODD, "a b"]}
+    answer = client(app, tokens["requester"]).post("/api/v1/requests", json=sent)
+    assert answer.status_code == 201, answer.text
+    typed = {"subject": "case-2", "ids": "\r\n".join(("", *ODD[:4], " \t")) + "\n".join(ODD[4:])}
+    assert browser(app, tokens["requester"]).post("/requests", data=typed).is_redirect
+    assert kept(desk, 1) == ODD and kept(desk, 2) == ODD
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\r\nb", "a\rb", "a\n", " a", "a\u2028", "\0", " ", ""])
+def test_an_id_of_several_lines_is_refused_and_never_read_as_several(door, desk, odd):
+    app, tokens = door
+    of = client(app, tokens["requester"])
+    for path, more in (("requests", {"subject": "case-1"}), ("preview", {})):
+        answer = of.post(f"/api/v1/{path}", json={"ids": ["train/00001", odd]} | more)
+        assert answer.status_code == 422, path
+        assert odd == "" or "Expected ids of one line each" in answer.json()["error"]
+    assert desk.ledger.count() == 0
+
+
 def test_what_is_misspelt_is_refused_and_named(door):
     app, tokens = door
     of = client(app, tokens["requester"])
@@ -256,6 +388,26 @@ def test_what_is_misspelt_is_refused_and_named(door):
     assert answer.status_code == 422 and "opaque" in answer.json()["error"]
     assert of.get("/api/v1/requests/77").status_code == 404
     assert of.get("/api/v1/requests").json() == {"total": 0, "requests": []}
+
+
+@pytest.mark.parametrize(
+    "number", [0, -1, 2**31, 2**63, 10**20, 10**3000], ids=lambda n: f"{len(str(n))}"
+)
+def test_a_number_that_no_ledger_holds_is_of_no_request(door, number):
+    app, tokens = door
+    of, program = browser(app, tokens["approver"]), client(app, tokens["approver"])
+    extension = {"until": "2027-01-31", "why": "many"}
+    for what, sent in (("approve", {}), ("refuse", {"why": "x"}), ("extend", extension)):
+        assert of.post(f"/requests/{number}/{what}", data=sent).status_code == 404, what
+        path = f"/api/v1/requests/{number}/{what}"
+        assert program.post(path, json=sent).status_code == 404, what
+    assert of.post(f"/requests/{number}/close", data={}).status_code == 404
+    closing = program.post(f"/api/v1/requests/{number}/close", json={"checklist": {}})
+    assert closing.status_code == 404
+    for path in (f"/requests/{number}", f"/requests/{number}/log"):
+        answer = program.get(f"/api/v1{path}")
+        assert answer.status_code == 404 and len(answer.json()["error"]) < 100
+    assert of.get(f"/requests/{number}").status_code == 404
 
 
 def test_words_of_people_are_shown_as_words(door):
@@ -419,3 +571,61 @@ def test_an_uploaded_certificate_is_verified_and_a_tampered_one_named(door):
         data={"key": "no key"},
     )
     assert other.status_code == 422
+
+
+def test_a_key_that_is_not_usable_is_told_in_the_terminal_alone(desk, tmp_path):
+    golden = sorted((Path(__file__).parent / "golden" / "certificates").glob("*.json"))[0]
+    finished(tmp_path / "jobs" / "one")
+    desk.key = tmp_path / "secret-place" / "key.pem"
+    access, tokens = fresh()
+    app = application(desk, access)
+    files = {"certificate": ("x", golden.read_bytes())}
+    for role in tokens:
+        of = client(app, tokens[role])
+        with pytest.warns(UserWarning, match="secret-place"):
+            told = of.post("/certificates", files=files)
+        assert told.status_code == 422 and "terminal says why" in told.text
+        assert "secret-place" not in told.text and "passphrase" not in told.text
+    with pytest.warns(UserWarning, match="secret-place"):
+        told = client(app, tokens["approver"]).post("/runs/one/certify")
+    assert told.status_code == 422 and "secret-place" not in told.text
+
+
+def test_a_preview_names_the_twins_that_stay(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    images[7] = images[3]
+    labels = np.arange(24) % 3
+    parts = {"train_images": images, "train_labels": labels}
+    parts |= {"test_images": 255 - images, "test_labels": labels}
+    np.savez(tmp_path / "data.npz", **parts)
+    config = dataclasses.replace(CONFIG, data=f"npz:{tmp_path / 'data.npz'}")
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        access, tokens = fresh()
+        app = application(Desk(ledger, Shelf(tmp_path / "jobs"), config), access)
+        sent = {"ids": "train/00003"}
+        page = browser(app, tokens["requester"]).post("/new/preview", data=sent)
+    assert page.status_code == 200, page.text
+    notes = re.findall(r'<p class="note">([^<]+)', page.text)
+    assert any("1 exact twins" in x and "train/00007" in x and "stay" in x for x in notes), notes
+    assert str(tmp_path) not in page.text and "/tmp/" not in page.text  # nor the file of ids
+
+
+def test_pictures_of_the_explorer_are_those_that_moved_at_their_places():
+    run = example()
+    places = run.arrays["plane/moved"]
+    grey = np.arange(len(places), dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 1, 4, 4), np.uint8
+    )
+    for images in (grey, np.repeat(grey, 3, 1)):
+        arrays = run.arrays | {"pictures/forget-moved/images": images}
+        shown = feature_map(dataclasses.replace(run, arrays=arrays))["pictures"]
+        assert [*shown] == [str(int(n)) for n in places]
+        for n, address in enumerate(shown.values()):
+            kind, _, content = address.partition(",")
+            assert kind == "data:image/png;base64"
+            picture = Image.open(io.BytesIO(base64.b64decode(content)))
+            assert picture.size == (SIDE, SIDE) and {*picture.convert("L").tobytes()} == {n}
+    for name in ("plane/moved", "pictures/forget-moved/images"):
+        arrays = {k: v for k, v in run.arrays.items() if k != name}
+        assert feature_map(dataclasses.replace(run, arrays=arrays))["pictures"] == {}
+    assert feature_map(redacted(run))["pictures"] == {}

@@ -56,10 +56,12 @@ def server(tmp_path_factory):
     method = ("--method", f"{folder / 'slow.py'}:slowly")
     command = [*UNSEE, "serve", *places, "--port", str(port), *signs, *SETTINGS, *method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        links = {}
+        links, role = {}, ""
         while len(links) < 3 and (line := process.stdout.readline()):
             if found := re.match(r"(\w+) +(http\S+)", line):
-                links[found[1]] = found[2]
+                role, link = found.groups()
+            elif found := re.match(r" +token (\S+)", line):
+                links[role] = [link, found[1]]
         for _ in range(300):
             with socket.socket() as door:
                 if door.connect_ex(("127.0.0.1", port)) == 0:
@@ -90,12 +92,11 @@ class Tab:
         self.enter(server["links"], role)
 
     def enter(self, links, role):
-        """Come in by the link, the first time, and by its token afterwards."""
-        link, links[role] = links[role], links[role].rpartition("=")[2]
-        if link.startswith("http"):
-            self.page.goto(link)
+        """Come in by the link, the first time, and by the token afterwards."""
+        if len(links[role]) == 2:
+            self.page.goto(links[role].pop(0))
         else:
-            self.go("/login").fill("#token", link)
+            self.go("/login").fill("#token", links[role][0])
             self.page.keyboard.press("Enter")
             self.page.wait_for_selector("nav")
 

@@ -34,7 +34,8 @@ Url = Annotated[
 ]
 By = Annotated[str | None, Option("--as", metavar="NAME", help="Who you are; recorded as claimed.")]
 Why = Annotated[str, Option("--why", metavar="TEXT", help="The reason; it stays for good.")]
-Number = Annotated[int, Argument(metavar="ID", help="The number of a request.")]
+LARGEST = 2**31 - 1  # number that a column of the ledger holds
+Number = Annotated[int, Argument(metavar="ID", min=1, max=LARGEST, help="The number of a request.")]
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 HERE = "ledger.sqlite"
 
@@ -132,7 +133,8 @@ def add(
 def list_(
     all_: Annotated[bool, Option("--all", help="Also those that are closed.")] = False,
     most: Annotated[
-        int, Option("--most", metavar="N", min=0, help="Requests that are listed; 0: all.")
+        int,
+        Option("--most", metavar="N", min=0, max=LARGEST, help="Requests that are listed; 0: all."),
     ] = 100,
     json_: Json = False,
     url: Url = HERE,

@@ -8,7 +8,7 @@ from typer import Context, Option
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._request import HERE, Url, ledger
-from unsee.errors import OptionError
+from unsee.errors import OptionError, SigningKeyError
 
 if TYPE_CHECKING:
     from unsee.web import Access
@@ -55,6 +55,13 @@ def serve(
     port: Annotated[
         int, Option("--port", metavar="N", min=1, max=65535, help="Where to listen.")
     ] = 8000,
+    behind_tls: Annotated[
+        bool,
+        Option(
+            "--behind-tls",
+            help="A proxy speaks https with browsers, and hands on their Host; needs --name.",
+        ),
+    ] = False,
     key: Annotated[
         str | None,
         Option("--key", metavar="FILE", help="To sign certificates with: see unsee keys new."),
@@ -79,6 +86,11 @@ def serve(
             f"Expected --token-file FILE with --host {host}, got none: who can reach this address "
             "could read every request"
         )
+    if behind_tls and not name:
+        raise OptionError(
+            "Expected --name HOST with --behind-tls, got none: the name by which browsers call "
+            "the proxy, without https:// and port"
+        )
     config = flags.config_of(context, forget="", redact=True)
     try:
         from unsee import web
@@ -86,6 +98,12 @@ def serve(
         raise OptionError(
             f"Expected FastAPI and uvicorn for unsee serve, got {error}: pip install 'unsee[web]'"
         ) from error
+    if wrong := [x for x in name or () if x.lower() not in (web.host_of(x), web.host_of(f"[{x}]"))]:
+        raise OptionError(
+            f"Expected the name of a host for --name, without https:// and port, got {wrong[0]!r}"
+        )
+    if key:
+        _usable(Path(key))
     from unsee import console
     from unsee.ledger import absolute
 
@@ -98,17 +116,35 @@ def serve(
         desk = web.Desk(
             opened, web.Shelf(Path(folder)), absolute(config), Path(key) if key else None
         )
-        access = known or _announced(host, port)
-        web.serve(web.application(desk, access, hosts=name or ()), door)
+        place = f"[{host}]" if ":" in host else host
+        at = f"https://{name[0]}" if behind_tls and name else f"http://{place}:{port}"
+        access = known or _announced(at)
+        web.serve(web.application(desk, access, name or (), behind_tls=behind_tls), door)
 
 
-def _announced(host: str, port: int) -> "Access":
+def _usable(key: Path) -> None:
+    """Look at a key now: who certifies with it in a year may not be who can mend it."""
+    try:
+        from unsee.certificate import private_key
+    except ImportError as error:
+        raise OptionError(
+            f"Expected cryptography for --key, got {error}: pip install 'unsee[certificate]'"
+        ) from error
+    try:
+        private_key(key)
+    except SigningKeyError as error:
+        raise OptionError(
+            f"Expected --key FILE without a passphrase, which nobody is here to type: {error}"
+        ) from error
+
+
+def _announced(at: str) -> "Access":
     """Make tokens and print a link for each role."""
     from unsee import web
 
     access, tokens = web.fresh()
-    place = f"[{host}]" if ":" in host else host
-    print("Each link opens the door once; the same token works as a header of programs.")
+    print("Each link opens the door once; its token is for programs, and for coming in again.")
     for role, token in tokens.items():
-        print(f"{role:10} http://{place}:{port}/login?token={token}", flush=True)
+        print(f"{role:10} {at}/login?once={access.link(token)}")
+        print(f"{'':10} token {token}", flush=True)
     return access

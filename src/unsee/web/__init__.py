@@ -14,5 +14,6 @@ from unsee.web._access import (
 )
 from unsee.web._app import application as application
 from unsee.web._desk import Desk as Desk
+from unsee.web._doors import host_of as host_of
 from unsee.web._server import listening as listening, serve as serve
 from unsee.web._shelf import Shelf as Shelf

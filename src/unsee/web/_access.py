@@ -51,14 +51,14 @@ class Access:
 
     Args:
         tokens: digest -> whom it lets in.
-        once: digests of tokens that open the door from a link, one time each.
+        links: digests of secrets that open the door from a link, one time each -> whom they let in.
         clock: seconds that only ever grow.
         file: which the tokens are read from, again whenever it has changed.
 
     """
 
     tokens: dict[str, Visitor]
-    once: set[str] = field(default_factory=set)
+    links: dict[str, Visitor] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     file: Path | None = None
     sessions: dict[str, tuple[Visitor, float]] = field(default_factory=dict)
@@ -87,13 +87,19 @@ class Access:
                 found = visitor
         return found
 
-    def by_link(self, token: str) -> Visitor | None:
-        """Return whom a token in an address lets in: only the first time, for links lie around."""
-        visitor = self.by_token(token)
-        if visitor is None or digest(token) not in self.once:
-            return None
-        self.once.discard(digest(token))
-        return visitor
+    def link(self, token: str) -> str:
+        """Return a secret for a link that lets in as a token does, once, and nowhere else.
+
+        Addresses stay in histories and logs, so the token itself is in none.  Raises KeyError if
+        the token is not known.
+        """
+        secret = secrets.token_urlsafe(32)
+        self.links[digest(secret)] = self.tokens[digest(token)]
+        return secret
+
+    def by_link(self, secret: str) -> Visitor | None:
+        """Return whom a link lets in: the first time alone; of two at once one, for pop is one."""
+        return self.links.pop(digest(secret), None)
 
     def enter(self, visitor: Visitor) -> str:
         """Start a session and return its secret; the oldest one goes if there are too many."""
@@ -120,7 +126,7 @@ def fresh() -> tuple[Access, dict[Role, str]]:
     """Return access by new random tokens, one for each role, which is its name, too."""
     tokens: dict[Role, str] = {role: secrets.token_urlsafe(32) for role in ROLES}
     known = {(key := digest(token)): Visitor(role, role, key) for role, token in tokens.items()}
-    return Access(known, {*known}), tokens
+    return Access(known), tokens
 
 
 def from_file(path: Path) -> Access:

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unsee.errors import RunError
 from unsee.ledger import CHECKLIST, ErasureRequest
@@ -26,9 +26,11 @@ from unsee.web._visitors import (
     request_of,
 )
 
-Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Number = Annotated[int, Path(description="of a request; 404 if there is none")]
 Line = Annotated[str, Field(max_length=2000)]
-Id = Annotated[str, Field(min_length=1, max_length=1000)]
+Id = Annotated[  # as it is: without its blanks it may be another's
+    str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=False)
+]
 
 
 class Fault(BaseModel):
@@ -57,7 +59,7 @@ class Scope(Body):
 
     def wanted(self) -> Wanted:
         """Return it as the desk takes it."""
-        return Wanted(self.rule, "\n".join(self.ids))
+        return Wanted(self.rule, self.ids)
 
 
 class NewRequest(Scope):

@@ -17,7 +17,7 @@ from unsee.web._doors import Doors
 from unsee.web._ids import clear_left
 from unsee.web._shelf import NotFound
 from unsee.web._template import page
-from unsee.web._visitors import Nobody, cookie_of, is_in
+from unsee.web._visitors import Nobody, forget_cookie, is_in
 
 API = "/api/v1"
 KINDS = {
@@ -28,13 +28,16 @@ KINDS = {
 }
 
 
-def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAPI:
+def application(
+    desk: Desk, access: Access, hosts: Iterable[str] = (), *, behind_tls: bool = False
+) -> FastAPI:
     """Return the web application.
 
     Args:
         desk: the ledger, the runs, and the settings of new requests.
         access: who may come in.
         hosts: names of this server, besides those of this machine.
+        behind_tls: whether browsers reach it through a proxy that speaks https with them.
 
     """
     clear_left()
@@ -56,7 +59,7 @@ def application(desk: Desk, access: Access, hosts: Iterable[str] = ()) -> FastAP
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _failed)
     app.add_exception_handler(404, _failed)
-    app.add_middleware(Doors, known=is_in, hosts=tuple(hosts))
+    app.add_middleware(Doors, known=is_in, hosts=tuple(hosts), behind_tls=behind_tls)
     return app
 
 
@@ -96,9 +99,7 @@ async def _nobody(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 401, headers=headers)
     if request.headers.get("hx-request") == "true":
         return Response(status_code=200, headers={"hx-redirect": "/login"})
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(cookie_of(request))
-    return answer
+    return forget_cookie(request, RedirectResponse("/login", 303))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

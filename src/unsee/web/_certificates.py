@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from unsee.errors import CertificateError, OptionError, SigningKeyError
+from unsee.errors import CertificateError
 from unsee.folder import CERTIFICATE
 from unsee.web._desk import Desk
 from unsee.web._shelf import NotFound
@@ -73,14 +73,5 @@ def download(name: str, visitor: Reader, desk: AtDesk) -> Response:
 @router.post("/runs/{name}/certify")
 def certify(name: str, visitor: Decider, desk: AtDesk) -> Response:
     """Sign what a finished run did and measured."""
-    if desk.key is None:
-        raise OptionError("Expected a key to sign with, got none: unsee serve --key FILE")
-    from unsee.certificate import certify as signed
-
-    try:
-        signed(desk.shelf.folder(name), desk.key)
-    except SigningKeyError as error:  # its text names a file of this machine
-        raise OptionError(
-            "Expected a usable key to sign with: see the server's terminal"
-        ) from error
+    desk.certify(name)
     return RedirectResponse(f"/runs/{name}", 303)

@@ -1,11 +1,15 @@
 """What the pages and the API do, once: everything goes through the ledger and the shelf."""
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsee.errors import LedgerError, SplitError
+from unsee.errors import LedgerError, OptionError, SigningKeyError, SplitError
+from unsee.events import warn
 from unsee.ledger import ErasureRequest, Ledger, Model, State, place_of, same
 from unsee.nouns import Config
 from unsee.web._access import Visitor
@@ -17,23 +21,46 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FROM_OUTSIDE = ("class", "where", "path")  # rules that name no file of this machine
+ENDS = re.compile(r"[\r\n\0]")  # of lines in a file of ids, and of texts in some databases
 SOON = 7  # days
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which images somebody asks to be forgotten: a rule, or ids, one a line."""
+    """Which images somebody asks to be forgotten: a rule, or ids, as they are."""
 
     rule: str = ""
-    ids: str = ""
+    ids: Sequence[str] = ()
+
+    @classmethod
+    def typed(cls, rule: str, text: str) -> "Wanted":
+        """Return what a form says: ids one a line, without the blanks around them.
+
+        A line ends where browsers and files of ids end one.  str.splitlines knows nine more ends,
+        all of which may stand in an id: its halves may be ids of other images.
+        """
+        lines = (line.strip(" \t\r") for line in text.split("\n"))
+        return cls(rule.strip(), tuple(x for x in lines if x))
 
     @property
     def listed(self) -> tuple[str, ...]:
         """The ids, each once, in their order."""
-        return tuple(dict.fromkeys(x for line in self.ids.splitlines() if (x := line.strip())))
+        return tuple(dict.fromkeys(self.ids))
 
     def checked(self) -> "Wanted":
-        """Return itself.  Raises LedgerError if it is none of both, or a rule that names a file."""
+        """Return itself.
+
+        Raises:
+            LedgerError: if it is none of both, a rule that names a file, or an id that is not one
+                line: read as several it would name other images.
+
+        """
+        for each in self.ids:
+            if not each or each != each.strip() or ENDS.search(each):
+                raise LedgerError(
+                    "Expected ids of one line each, without line ends in them or space around "
+                    f"them, got {each[:80]!r}: one id an item of the list, or one a line"
+                )
         kind = self.rule.partition("=")[0].strip()
         if bool(self.rule.strip()) == bool(self.listed):
             raise LedgerError("Expected a rule or ids, got both or neither")
@@ -140,9 +167,44 @@ class Desk:
         return found
 
     def public_key(self) -> "Ed25519PublicKey | None":
-        """Return the key by which certificates of this server are verified, None without one."""
+        """Return the key by which certificates of this server are verified, None without one.
+
+        Raises OptionError if its file is not usable any more.
+        """
         if self.key is None:
             return None
         from unsee.certificate import private_key
 
-        return private_key(self.key).public_key()
+        with keeping_place():
+            return private_key(self.key).public_key()
+
+    def certify(self, name: str) -> None:
+        """Sign what a finished run did and measured.
+
+        Raises:
+            NotFound: if there is no such run.
+            OptionError: if there is no key, or none that is usable.
+            UnseeError: if the run is not finished, or not as it was written.
+
+        """
+        if self.key is None:
+            raise OptionError("Expected a key to sign with, got none: unsee serve --key FILE")
+        from unsee.certificate import certify
+
+        with keeping_place():
+            certify(self.shelf.folder(name), self.key)
+
+
+@contextmanager
+def keeping_place() -> Iterator[None]:
+    """Tell the terminal what is wrong with the key, and a visitor no more than that it is.
+
+    The text of a SigningKeyError names a file of this machine.
+    """
+    try:
+        yield
+    except SigningKeyError as error:
+        warn(str(error))
+        raise OptionError(
+            "Expected this server's key to be usable, got one that is not: its terminal says why"
+        ) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -23,6 +23,7 @@ SMALL = 4096  # bytes of a body of who has not come in
 TOGETHER = 8 * LARGEST  # bytes of all bodies that are here at once
 SLOWEST = 20.0  # seconds until a body has to be here
 WRITTEN = re.compile(r"[A-Za-z0-9.:\[\]-]+")  # what a Host header is made of
+BROKEN = "Expected an answer, got a fault of this server: its terminal says more"
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -83,13 +84,20 @@ class Doors:
         app: what is behind the doors.
         known: whether a message comes from somebody who may come in.
         hosts: names by which this server may be called, besides those of this machine.
+        behind_tls: browsers speak https to a proxy, which hands on what they say.  Said by who
+            starts the server: no header is asked, for whoever connects can write any.
 
     """
 
     def __init__(
-        self, app: ASGIApp, known: Callable[[Scope], bool], hosts: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        known: Callable[[Scope], bool],
+        hosts: Iterable[str] = (),
+        *,
+        behind_tls: bool = False,
     ) -> None:
-        self.app, self.known = app, known
+        self.app, self.known, self.behind_tls = app, known, behind_tls
         self.hosts = frozenset({*HERE, *(h.lower() for h in hosts)})
         self.held = 0  # bytes of bodies that are here
 
@@ -101,9 +109,15 @@ class Doors:
         if scope["type"] != "http":  # a websocket: there are none here
             await send({"type": "websocket.close", "code": 1008})
             return
+        if self.behind_tls:  # origins, cookies and ports are those of what browsers see
+            scope = {**scope, "scheme": "https"}
+
+        begun = False
 
         async def sent(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -115,9 +129,13 @@ class Doors:
             await self.read(scope, receive, body)
             await self.app(scope, _again(bytes(body), receive), sent)
         except Refusal as refusal:
-            response = PlainTextResponse(f"{refusal.why}\n", refusal.status)
+            response = _plain(scope, refusal.status, refusal.why)
             response.headers["connection"] = "close"  # what is left of the body is not read
             await response(scope, receive, sent)
+        except Exception:  # a fault of ours: what stands outside would answer without HEADERS
+            if not begun:
+                await _plain(scope, 500, BROKEN)(scope, receive, sent)
+            raise  # to the terminal, with its traceback
         finally:
             self.held -= len(body)
 
@@ -161,6 +179,13 @@ class Doors:
                         return
         except TimeoutError:
             raise Refusal(408, f"Expected the body within {SLOWEST:g} seconds") from None
+
+
+def _plain(scope: Scope, status: int, why: str) -> Response:
+    """Answer in words, or as the API does."""
+    if scope["path"].startswith("/api/"):
+        return JSONResponse({"error": why}, status)
+    return PlainTextResponse(f"{why}\n", status)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

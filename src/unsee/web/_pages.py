@@ -19,6 +19,7 @@ from unsee.web._visitors import (
     Settler,
     access_of,
     cookie_of,
+    forget_cookie,
     request_of,
 )
 
@@ -102,7 +103,7 @@ async def preview(
     ids: Annotated[str, Form(max_length=4_000_000)] = "",
 ) -> str:
     """Show what a request would touch; nothing is written, and who leaves stops it."""
-    found = await desk.preview(Wanted(rule.strip(), ids), request.is_disconnected)
+    found = await desk.preview(Wanted.typed(rule, ids), request.is_disconnected)
     return page("preview.html.jinja", request, visitor, preview=found)
 
 
@@ -117,7 +118,7 @@ def add(
     why: Text = "",
 ) -> Response:
     """Register a request."""
-    wanted = Wanted(rule.strip(), ids)
+    wanted = Wanted.typed(rule, ids)
     since = day(received) if received else None
     return _to(desk.add(subject, wanted, visitor, since, why))
 
@@ -163,11 +164,11 @@ async def close(number: int, request: Request, visitor: Settler, desk: AtDesk) -
 
 
 @router.get("/login", response_class=HTMLResponse)
-def login(request: Request, token: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Let a browser in by the token of its link, or ask for one."""
-    if not token:
+def login(request: Request, once: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Let a browser in by the secret of its link, or ask for a token."""
+    if not once:
         return HTMLResponse(page("login.html.jinja", request, why=""))
-    visitor = access_of(request).by_link(token)
+    visitor = access_of(request).by_link(once)
     if visitor is None:
         why = "This link was used before, or is not of this start of the server."
         return HTMLResponse(page("login.html.jinja", request, why=why), 403)
@@ -188,15 +189,18 @@ def enter(request: Request, token: Annotated[str, Form(max_length=200)]) -> Resp
 def leave(request: Request) -> Response:
     """End a browser's session."""
     access_of(request).leave(request.cookies.get(cookie_of(request), ""))
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(cookie_of(request))
-    return answer
+    return forget_cookie(request, RedirectResponse("/login", 303))
 
 
 def _in(request: Request, secret: str) -> Response:
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
-        cookie_of(request), secret, max_age=int(LASTS), httponly=True, samesite="strict"
+        cookie_of(request),
+        secret,
+        max_age=int(LASTS),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
     )
     return answer
 

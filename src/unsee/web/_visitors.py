@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from starlette.responses import Response
 from starlette.types import Scope
 
 from unsee.errors import LedgerError
@@ -11,6 +12,8 @@ from unsee.ledger import ErasureRequest
 from unsee.web._access import MAY, Access, Visitor
 from unsee.web._desk import Desk
 from unsee.web._shelf import NotFound
+
+LARGEST = 2**31 - 1  # number that a column of the ledger holds
 
 
 class Nobody(Exception):
@@ -31,7 +34,17 @@ def desk_of(request: Request) -> Desk:
 
 def cookie_of(request: Request) -> str:
     """Return the name of the session's cookie: browsers tell hosts apart, and not their ports."""
+    if request.url.scheme == "https":  # __Host-: of this host alone, over TLS alone
+        return f"__Host-unsee-{request.url.port or 443}"
     return f"unsee-{request.url.port or 80}"
+
+
+def forget_cookie(request: Request, answer: Response) -> Response:
+    """Let a browser delete its cookie; it takes no word on a __Host- one that is not Secure."""
+    answer.delete_cookie(
+        cookie_of(request), secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
+    return answer
 
 
 def visitor_of(request: Request) -> Visitor:
@@ -76,7 +89,9 @@ def allowed(what: str) -> Callable[[Request], Visitor]:
 
 
 def request_of(desk: Desk, number: int) -> ErasureRequest:
-    """Return one request.  Raises NotFound."""
+    """Return one request.  Raises NotFound; no database is asked for a number it cannot hold."""
+    if not 1 <= number <= LARGEST:
+        raise NotFound(f"Expected the number of a request, got {str(number)[:20]}")
     try:
         return desk.ledger.show(number)
     except LedgerError as error:
