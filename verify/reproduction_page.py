@@ -269,6 +269,7 @@ def page(found: dict[str, cells.Cell]) -> str:
             f"{n['forget']:,} forgotten, {n['retain']:,} that stay, {n['unseen']:,} unseen of the "
             f"class and {n['test']:,} other test images; maps of {n['maps']:,} forgotten images."
         )
+    lines += [f"{title}: not measured yet." for data, title in DATA.items() if data not in shown]
     for claim, (rule, tell) in CLAIMS.items():
         lines += ["", f"## {claim}", "", f"It {rule}.", ""]
         for data in shown:
