@@ -218,7 +218,9 @@ def test_what_is_dear_is_called_so():
 def test_the_page_says_what_was_not_measured():
     assert "Not measured." in pages.page({})
     found = {name: cell for name, cell in everything().items() if name.startswith("mnist")}
-    assert "CIFAR-10" not in pages.page(found) and "## MNIST" in pages.page(found)
+    page = pages.page(found)
+    assert "CIFAR-10 (JPEG): not measured yet." in page and "## CIFAR-10" not in page
+    assert "## MNIST" in page and "MNIST: not measured" not in page
 
 
 def test_the_picture_has_one_scale_a_class():
