@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unsee import events, ranks
 from unsee.errors import RunError, StorageError
-from unsee.locking import hold
+from unsee.locking import held
 from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
@@ -169,8 +169,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
         lock = (path / LOCK).open("a+")
     except OSError as error:
         raise StorageError(f"Expected a folder to write at {path}, got {error}") from error
-    with lock:
-        hold(lock, path)
+    with lock, held(lock, path):
         if begun == "replace":
             clear(path)
         if not (path / CONFIG).exists():

@@ -1,9 +1,11 @@
 """One process at a time: a lock that says who holds it, since when."""
 
+import contextlib
 import fcntl
 import os
 import re
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -13,8 +15,9 @@ from unsee.errors import BusyError, StorageError
 HOLDER = re.compile(r"(\d+) (\S+) ([\dT:+-]+)\n")  # process, machine, since
 
 
-def hold(lock: TextIO, folder: Path) -> None:
-    """Take a lock until its file is closed, and write down in it who has it.
+@contextlib.contextmanager
+def held(lock: TextIO, folder: Path) -> Iterator[None]:
+    """Take a lock, and write down in its file who has it, for as long as that is so.
 
     Args:
         lock: a file that was opened to append and read.
@@ -41,6 +44,11 @@ def hold(lock: TextIO, folder: Path) -> None:
         raise StorageError(
             f"Expected to write {lock.name}, got {error}: free some space, then --resume"
         ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the next to take it writes it anew
+            lock.truncate(0)
 
 
 def _holder(lock: TextIO) -> str:

@@ -285,13 +285,8 @@ def finish(
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
         told["replaced"] = log.connection.execute(before).scalar()
-        done: dict[str, Any] = {
-            "job": job.number,
-            "light": light,
-            "model": told,
-            "not_tested": untested,
-        }
-        move(log, number, "audited", worker, **done)
+        done: dict[str, Any] = {"job": job.number, "light": light, "not_tested": untested}
+        move(log, number, "audited", worker, model=told, **done)
     return True
 
 
