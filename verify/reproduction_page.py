@@ -247,6 +247,11 @@ def by_class(found: dict[str, cells.Cell], data: str) -> list[str]:
     return [*lines, ""]
 
 
+def measured(found: dict[str, cells.Cell]) -> list[str]:
+    """Return the data sets of which there is something to show."""
+    return [data for data in DATA if group(found, data, "original") and group(found, data, FIRST)]
+
+
 def page(found: dict[str, cells.Cell]) -> str:
     """Return the page for readers."""
     lines = [
@@ -259,7 +264,7 @@ def page(found: dict[str, cells.Cell]) -> str:
         "claims below are its words, the formula and these figures are ours.",
         "",
     ]
-    shown = [data for data in DATA if group(found, data, "original") and group(found, data, FIRST)]
+    shown = measured(found)
     if not shown:
         return "\n".join([*lines, "Not measured.", ""])
     for data in shown:
@@ -294,12 +299,12 @@ SIDE, GAP, HEAD = 56, 8, 96  # pixels of a map, between maps, of the words at it
 
 
 def picture(found: dict[str, cells.Cell]) -> str:
-    """Return the mean maps as SVG: a column for each class, three rows for each data set."""
+    """Return the mean maps as SVG: a column for each class, three rows for each data set shown."""
     kinds = (("before", "original", "true"), ("after", FIRST, "true"), ("answer", FIRST, "answer"))
     squares: list[str] = []
     top = GAP
-    for data, title in DATA.items():
-        squares.append(f'<text x="4" y="{top + 14}" font-weight="bold">{title}</text>')
+    for data in measured(found):
+        squares.append(f'<text x="4" y="{top + 14}" font-weight="bold">{DATA[data]}</text>')
         top += 22
         for told, kind, which in kinds:
             squares.append(f'<text x="4" y="{top + SIDE // 2}">{told}</text>')
