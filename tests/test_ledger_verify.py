@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import sys
 import threading
 from datetime import date
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -12,6 +14,10 @@ from test_ledger_worker import DONE, Served, approved, expire, states, taken, wo
 from unsee.errors import BusyError, LeaseError
 from unsee.ledger import CHECKLIST, Ledger, _jobs, _ledger
 from unsee.nouns import Config
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "verify"))
+
+import ledger_load  # noqa: E402
 
 ALL = [*CHECKLIST]
 
@@ -265,3 +271,13 @@ def test_an_answer_says_what_the_run_itself_did_not_test(tmp_path):
     assert "nothing to compare their result with: another" in told
     assert "could not have found anything with so few images or models: third" in told
     assert "too few models" not in told
+
+
+def test_the_page_shows_what_the_load_test_measured():
+    told = json.loads(ledger_load.EVIDENCE.read_text())
+    page = ledger_load.PAGE.read_text()
+    shown = ledger_load.with_section(page, ledger_load.SECTION, ledger_load.lines(told))
+    assert shown == page
+    assert len(told["load"]) == 2 and len(told["real"]["requests"]) == 5
+    for _, requests, kills, once, _, errors, log in told["load"]:
+        assert (requests, kills, once, errors) == (500, 50, 500, 0) and "as written" in log
