@@ -18,6 +18,7 @@ from unsee.nouns import Config
 sys.path.insert(0, str(Path(__file__).parent.parent / "verify"))
 
 import ledger_load  # noqa: E402
+import performance  # noqa: E402
 
 ALL = [*CHECKLIST]
 
@@ -276,7 +277,7 @@ def test_an_answer_says_what_the_run_itself_did_not_test(tmp_path):
 def test_the_page_shows_what_the_load_test_measured():
     told = json.loads(ledger_load.EVIDENCE.read_text())
     page = ledger_load.PAGE.read_text()
-    shown = ledger_load.with_section(page, ledger_load.SECTION, ledger_load.lines(told))
+    shown = performance.with_section(page, ledger_load.SECTION, ledger_load.lines(told))
     assert shown == page
     assert len(told["load"]) == 2 and len(told["real"]["requests"]) == 5
     for _, requests, kills, once, _, errors, log in told["load"]:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # also of the processes below
 import stub_worker
-from performance import machine, machines, with_section
 from sqlalchemy import func, select
 
 from unsee.errors import UnseeError
@@ -136,6 +135,8 @@ def real(folder):
 
 def lines(told):
     """Return what the page says."""
+    from performance import machines  # torch comes with it: too much for processes that are killed
+
     served = [number for number, state, _ in told["real"]["requests"] if state == "audited"]
     begun = [parent for _, parent, _ in told["real"]["models"][1:]]
     return [
@@ -159,6 +160,8 @@ def main():
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--real", action="store_true")
     asked = vars(parser.parse_args())
+    from performance import machine, with_section
+
     only, real_ones = asked.pop("only"), asked.pop("real")
     rows = []
     with tempfile.TemporaryDirectory() as name:
