@@ -10,7 +10,7 @@ models, so that any difference between models has its paired interval (``frontie
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +102,16 @@ TASKS = {
 
 def digests() -> dict[str, str]:
     """Return by the name of every cell the digest of the sources that decide its numbers."""
+    digest = cache(provenance.digest)
     found = {
         f"{name}-{model}": cells.made_by(
-            provenance.digest(method_of(model) if "seed" in model else "retrain"),
+            digest(method_of(model) if "seed" in model else "retrain"),
             asked=[task, model, DRAWS, TIMED],
         )
         for name, task in TASKS.items()
         for model in task.cells()
     }
-    ours = provenance.digest("snu_deep")
-    return found | {"flat": cells.made_by(ours, asked=[LENGTHS, ROUNDS, STAYS, GOES])}
+    return found | {"flat": cells.made_by(digest("snu_deep"), asked=[LENGTHS, ROUNDS, STAYS, GOES])}
 
 
 def method_of(name: str) -> str:

@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import OperationalError
@@ -18,8 +20,8 @@ PATIENCE = 2000  # milliseconds
 ERROR = "error.txt"  # in a job's folder, the text of what failed; the log has its kind alone
 
 
-def keep(connection: Connection, number: int, scope: Scope) -> str:
-    """Store what a request is about, and return its keyed digest for the log.
+def keep(connection: Connection, number: int, scope: Scope) -> None:
+    """Store what a request is about, and a key for the digests that the log has of it.
 
     The key is the request's own.  Without it nobody can tell whether a guess of the ids is right:
     a plain hash of a few guessable ids would still be personal data.
@@ -29,13 +31,11 @@ def keep(connection: Connection, number: int, scope: Scope) -> str:
     connection.execute(
         insert(scopes), [{"request": number, "value": value} for value in scope.values]
     )
-    return keyed(key, scope)
 
 
-def keyed(key: str, scope: Scope) -> str:
-    """Return the HMAC-SHA-256 of a scope, hex."""
-    text = canonical({"kind": scope.kind, "values": sorted(scope.values)})
-    return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
+def keyed(key: str, record: Mapping[str, Any]) -> str:
+    """Return the HMAC-SHA-256 of a record, hex."""
+    return hmac.new(bytes.fromhex(key), canonical(record).encode(), hashlib.sha256).hexdigest()
 
 
 def kept(connection: Connection, number: int, kind: str) -> Scope | None:
