@@ -8,6 +8,7 @@ import torment
 from faults import WRITTEN
 from torment import HOUR, STAGES
 
+PURGING = 60  # moments of a purge, or more: one that is over before is halved
 BEGIN_AND_END = [f"{what}-{stage}" for stage in STAGES for what in ("start", "end")]
 
 
@@ -104,6 +105,7 @@ def others(rows, count, rng):
             {"kind": "two workers", "happens": [one]},
             {"kind": "clock", "happens": [{"clock": 2 * HOUR, "at": rng.choice(whole)}]},
             {"kind": "disk", "share": rng.uniform(0.1, 1.0)},
+            {"kind": "purge", "happens": [{"at": rng.randint(1, PURGING)}]},
         ]
     return plans
 

@@ -1,4 +1,7 @@
-"""Each model sees each image once, and nothing is computed that nobody asked for: counted."""
+"""Each model sees each image once, nothing is computed that nobody asked for: counted.
+
+So is what makes a program wait for its device: values that Python has to see before it goes on.
+"""
 
 import json
 import math
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import pattern_data, rng
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unsee import auditing, pipeline, training
 from unsee.auditing import audit
@@ -16,6 +20,7 @@ from unsee.audits import AUDITS
 from unsee.data import as_floats, choose, with_fewer
 from unsee.errors import OptionError
 from unsee.folder import load_run
+from unsee.methods import METHODS
 from unsee.nouns import Data
 from unsee.pipeline import run
 
@@ -213,3 +218,28 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(config, tmp_
     with pytest.raises(OptionError, match=words):
         run(replace(config, **more), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Waits(TorchDispatchMode):
+    """Counts the values that Python asks of tensors: on a GPU it waits for each of them."""
+
+    ASKED = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in self.ASKED
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["retrain", "finetune", "snu", "scrub", "neggrad_plus"])
+def test_no_step_of_training_waits_for_the_device(name, model, split):
+    def waits(epochs):
+        given = {"factory": lambda: model} if name == "retrain" else {}
+        with Waits() as found:
+            METHODS[name](model, split.forget, split.retain, rng=rng(), epochs=epochs, **given)
+        return found.count
+
+    assert waits(1) == waits(4)  # of which each has steps of its own

@@ -33,8 +33,7 @@ def cells_of(section):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_page_shows_what_was_measured(section):
     found = cells_of(section)
-    none = [f"Not measured yet: `make bench-{section}`."]
-    lines = SECTIONS[section].lines(found) if found else none
+    lines = performance.told(section, found, SECTIONS[section].lines)
     page = performance.PAGE.read_text()
     assert performance.with_section(page, section, lines) == page
 

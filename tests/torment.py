@@ -1,8 +1,8 @@
 """Cases of faults in the real pipeline: what a case does, and what has to hold after it.
 
 A case has a folder of its own with a ledger in which one approved request waits.  Workers on the
-command line's own path (``unsee worker --once``) serve it and then close it; something happens to
-the first of them, or to several; a last one finishes.
+command line's own path (``unsee worker --once``) serve it, certify its run and close it; something
+happens to the first of them, or to several; a last one finishes.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ LATER, MOST = 75, 8  # the exit code of a worker that has left something to do; 
 ALLOWED = {0, 5, LATER}  # the documented exit codes where a disk fails
 TOLD = ("StorageError", "OSError")  # what the ledger says then
 STAGES = ("train", "unlearn", "retrain", "audit", "arrays", "report")
-ROWS = ("begin", *STAGES, "finish", "close", "heartbeat")  # where moments lie
+ROWS = ("begin", *STAGES, "finish", "certify", "close", "heartbeat")  # where moments lie
 MADE = ("original.safetensors", "model.safetensors", "retrained.safetensors")
 HOUR = 3600
 
@@ -36,8 +36,10 @@ def set_up(place):
     import numpy as np
     from sklearn.datasets import load_digits
 
+    from unsee.certificate import new_key
     from unsee.ledger import Ledger
 
+    new_key(place / KEY)
     found = load_digits()
     images = (found.images * 15).astype(np.uint8)
     parts = {"train": slice(300), "test": slice(300, 400)}
@@ -78,7 +80,7 @@ def config(place):
     )
 
 
-TRAINED = 3
+TRAINED, KEY = 3, "key.pem"
 ASKED = ("accuracy", "membership")
 
 
@@ -167,7 +169,7 @@ def note(file, problems):
 
 
 def serve(root, process):
-    """Do what a worker does, then what a person does who closes the request."""
+    """Do what a worker does, then what a person does who certifies the run, then closes."""
     from unsee.cli import call
     from unsee.cli._guard import guarded
     from unsee.ledger import CHECKLIST, CLOSED, Ledger
@@ -177,6 +179,12 @@ def serve(root, process):
     code = call("worker", "--ledger", url, "--folder", jobs, *often)
     if code:
         return code
+    process.stage("certify")
+    run = root / "jobs" / "job-00001" / "run"
+    if (run / "stages.json").exists() and not (run / "certificate.json").exists():
+        by = ("--key", str(root.parent / KEY), "--ledger", url, "--as", "ben")
+        if code := call("certify", str(run), *by):
+            return code
     process.stage("close")
 
     def close():
@@ -188,6 +196,14 @@ def serve(root, process):
             return 0 if ledger.show(1).state in CLOSED else LATER
 
     return guarded(close)
+
+
+def purge(root, process):
+    """Purge the closed request, as often as it takes."""
+    from unsee.cli import call
+
+    process.stage("purge")
+    return call("purge", "1", "--ledger", str(root / "ledger.sqlite"), "--as", "ben")
 
 
 def serve_until_done(root, process):
@@ -348,6 +364,8 @@ def of_ledger(root, reference):
         state = ledger.show(1).state
         if (rows["audited"], rows["completed"] + rows["partly_completed"]) != (1, 1):
             wrong.append(f"not audited and completed once: {dict(rows)}")
+        signed = [json.loads(x.details) for x in ledger.entries(1) if x.what == "certified"]
+        wrong += [] if len(signed) == 1 else [f"certified {len(signed)} times"]
         if state not in ("completed", "partly_completed"):
             wrong.append(f"the request is {state}")
     if [model.state for model in models] != ["superseded", "in use"]:
@@ -358,6 +376,7 @@ def of_ledger(root, reference):
         if reference and model.sha256 != reference[name]:
             wrong.append(f"the ledger names another {name} than undisturbed")
     runs = [model.path.parent for model in models]
+    wrong += of_certificate(runs[1], [each["certificate"] for each in signed], root.parent / KEY)
     return wrong + of_run(runs[1], reference) + _same_run(runs)
 
 
@@ -365,7 +384,43 @@ def _same_run(runs):
     return [] if runs[0] == runs[1] else ["original and unlearned model are of two runs"]
 
 
-def check(place, name, reference, *, alone=False):
+def of_certificate(run, rows, key):
+    """Say what is wrong with a certificate: it has to verify, and to be the one of its row."""
+    from unsee.certificate import verify
+    from unsee.errors import UnseeError
+
+    file = run / "certificate.json"
+    try:
+        verify(file, key=key.with_suffix(".pub.pem"), model=run / MADE[1])
+    except UnseeError as error:
+        return [f"the certificate does not verify: {error}"]
+    return [] if digest(file) in rows else ["no row of the ledger names the certificate"]
+
+
+def of_purge(root, reference):
+    """Say what is wrong with a ledger and a folder in which the one request has been purged."""
+    from unsee.ledger import Ledger
+
+    with Ledger(str(root / "ledger.sqlite"), create=False) as ledger:
+        bad, models = ledger.verify().why, ledger.models()
+        rows = Counter(row.what for row in ledger.entries(1))
+    wrong = [f"the log: a row {bad}"] if bad else []
+    wrong += [] if rows["purged"] else ["the log has no purge"]
+    if [model.state for model in models] != ["retired", "in use"]:
+        wrong.append(f"the models are {[model.state for model in models]}")
+    wrong += [] if digest(models[1].path) == reference[MADE[1]] else ["the model in use is another"]
+    run = models[1].path.parent
+    left = [
+        name for name in (MADE[0], MADE[2], "arrays.npz", "config.json") if (run / name).exists()
+    ]
+    wrong += [f"a purge left {name}" for name in left]
+    ids = (root.parent / "forget.txt").read_bytes().split()
+    found = {path for path in root.rglob("*") if path.is_file()}
+    holding = [path for path in found if any(name in path.read_bytes() for name in ids)]
+    return wrong + [f"ids are in {path.relative_to(root)}" for path in holding]
+
+
+def check(place, name, reference, *, alone=False, purged=False):
     """Return a function that writes down what is wrong in the end."""
 
     def run():
@@ -374,7 +429,8 @@ def check(place, name, reference, *, alone=False):
         left = [*root.rglob("*.part"), *root.rglob("forget*"), *root.rglob("earlier*")]
         problems += [f"left over: {path.relative_to(root)}" for path in left]
         try:
-            wrong = of_run(root / "run", reference) if alone else of_ledger(root, reference)
+            of = of_purge if purged else of_ledger
+            wrong = of_run(root / "run", reference) if alone else of(root, reference)
         except Exception as error:
             traceback.print_exc()
             wrong = [f"cannot be checked: {type(error).__name__}: {error}"]
@@ -425,8 +481,9 @@ def case(place, name, reference, plan):
     Where something was to come at a time, or at a sign of life, that a faster run does not get to,
     it is tried again at half of that.
     """
+    happen = interrupted if plan["kind"] == "purge" else disturbed
     while True:
-        found = yield from disturbed(place, name, reference, plan)
+        found = yield from happen(place, name, reference, plan)
         if found.get("struck", True) or found["wrong"]:
             return found
         first, *rest = plan["happens"]
@@ -490,6 +547,29 @@ def disturbed(place, name, reference, plan):
     wrong += file.read_text().splitlines() if file.exists() else ["nothing was checked"]
     found = {"plan": plan, "hits": hits, "codes": codes, "waited": waited, "wrong": wrong}
     found["struck"] = struck and (kind != "kill" or codes[0] < 0)
+    if wrong:
+        found["said"] = said.read_text()[-4000:]
+    else:
+        _tidy(place, name)
+    return found
+
+
+def interrupted(place, name, reference, plan):
+    """Kill a purge, purge again, and return what came of it."""
+    said, (happens,) = place.beside(name, "said"), plan["happens"]
+    place.fresh(name)
+    calm = yield Child(watched(place, name, "calm", serve, {}), said)
+    ended = yield Child(watched(place, name, 0, purge, happens), said)
+    codes = [calm.code, ended.code]
+    if ended.code:
+        last = yield Child(watched(place, name, "m0", purge, {}), said)
+        codes.append(last.code)
+    yield Child(check(place, name, reference, purged=True), said)
+    file = place.beside(name, "problems")
+    wrong = file.read_text().splitlines() if file.exists() else ["nothing was checked"]
+    wrong += [] if codes[-1] == 0 else [f"the last purge ended with {codes[-1]}"]
+    found = {"plan": plan, "hits": [_hit(place, name, 0)], "codes": codes, "waited": []}
+    found |= {"wrong": wrong, "struck": ended.code < 0}
     if wrong:
         found["said"] = said.read_text()[-4000:]
     else:

@@ -20,6 +20,7 @@ import sysconfig
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from unsee.training import count_images, counting, predict
 ROOM = performance.ROOT / ".venv-peers"
 REPEATS = 5
 MOST = 1800  # seconds for a cell
-CASES = ("digits", "resnet18")
+CASES = {"digits": speed.CASES["digits"], "resnet18": replace(speed.CASES["resnet18"], images=1280)}
 WORDS = {
     "finetune": "fine-tunes on what stays",
     "ascent": "climbs the loss of what goes",
@@ -97,7 +98,7 @@ def make(name: str, tiny: bool, room: Path) -> cells.Cell:
 def work(name: str, tiny: bool) -> dict[str, Any]:
     """Do one cell in this process: ours and theirs by turns, once each unmeasured before."""
     case, peer, kind = name.split("-")
-    bench = speed.Bench(speed.CASES[case], tiny=tiny)
+    bench = speed.Bench(CASES[case], tiny=tiny)
     model = started(bench) if case == "digits" else bench.built()
     ways = {"theirs": partial(theirs, bench, peer, kind), "ours": partial(ours, bench, kind)}
     rates: dict[str, list[float]] = {way: [] for way in ways}

@@ -81,7 +81,27 @@ def command(
     known = {name: known[name] for name in digests if name in known}
     for name, picture in (pictures(known) if pictures else {}).items():
         write(IMAGES / name, picture.file().encode())
-    publish(section, lines(known) if known else [f"Not measured yet: `make bench-{section}`."])
+    publish(section, told(section, known, lines))
+
+
+def told(section: str, known: Cells, lines: Callable[[Cells], list[str]]) -> list[str]:
+    """Return the lines of a section."""
+    if not known:
+        return [f"Not measured yet: `make bench-{section}`."]
+    return [*lines(known), *ceilings(known)]
+
+
+def ceilings(known: Cells) -> list[str]:
+    """Say, where it was measured, how far ahead of the usual nothing but the bare step can be."""
+    pairs = {name: cell.get("rates", {}) for name, cell in known.items()}
+    found = []
+    for name, rates in pairs.items():
+        if {"bare", "usual"} <= rates.keys():
+            each = zip(rates["bare"]["each"], rates["usual"]["each"], strict=True)
+            x = spread([bare / usual for bare, usual in each])
+            words = f"{x['median']:.2f} ({x['low']:.2f} to {x['high']:.2f})"
+            found.append(f"{name.replace('-', ', ')} {words}")
+    return ["", f"The bare step itself, over the usual: {'; '.join(found)}."] if found else []
 
 
 def measured(section: str) -> Cells:

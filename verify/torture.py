@@ -30,8 +30,8 @@ EVIDENCE = ROOT / "docs" / "evidence" / "torture.json"
 EVERY = {"kills": 0, "faults": 9999, "others": 0}  # of --every: more faults than there are
 CASES = ROOT / "runs" / "verify" / "torture-every.json"  # the page has their summary
 DECIDE = (  # what a fault can bring down: files of src/unsee, and what torments them
-    *("cli/_guard.py", "cli/_run.py", "cli/_worker.py", "errors.py", "events.py", "folder.py"),
-    *("pipeline.py", "ledger"),
+    *("cli/_certificate.py", "cli/_guard.py", "cli/_run.py", "cli/_worker.py", "errors.py"),
+    *("events.py", "folder.py", "pipeline.py", "certificate", "ledger"),
 )
 TOOLS = ("faults.c", "faults.py", "forks.py", "ordeals.py", "torment.py")
 

@@ -30,6 +30,7 @@ OTHERS = {
     "two workers": "SIGKILL, while a second worker looks for work all the time",
     "clock": "SIGKILL, and the clock goes back by two hours for the next worker",
     "disk": "a real file system that is too small, at first",
+    "purge": "SIGKILL at a moment of a purge of the closed request; then it is purged again",
 }
 LEAST = 5  # cases that a bin of the chi-square test should expect
 

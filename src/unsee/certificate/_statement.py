@@ -4,6 +4,7 @@ The specification is https://github.com/in-toto/attestation/tree/main/spec/v1.  
 either, nor a name of a class or a path: where a person is a class or a folder, they name somebody.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -36,15 +37,24 @@ MEANING = (
 )
 
 
-def statement(found: Recorded, key: Ed25519PublicKey, made: str | None = None) -> dict[str, Any]:
+def now() -> str:
+    """Return the time, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def statement(
+    found: Recorded, key: Ed25519PublicKey, made: str, ledger: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the statement about a finished run.
 
     Args:
         found: the run.
         key: the public part of the key that will sign it.
-        made: when, in UTC; None: now.
+        made: when, in UTC.
+        ledger: what a ledger says of it, as ``Draft.signed`` takes it.
 
     """
+    tied = {} if ledger is None else {"ledger": dict(ledger)}
     return {
         "_type": STATEMENT,
         "subject": [
@@ -53,7 +63,7 @@ def statement(found: Recorded, key: Ed25519PublicKey, made: str | None = None) -
         ],
         "predicateType": PREDICATE + VERSION,
         "predicate": {
-            "made": made or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "made": made,
             "signer": {"keyid": _keys.keyid(key), "public_key": _keys.pem(key)},
             "meaning": MEANING,
             "kind": _kind(found),
@@ -71,6 +81,7 @@ def statement(found: Recorded, key: Ed25519PublicKey, made: str | None = None) -
             "tested": sorted(_measured(found)),
             "not_tested": _not_tested(found),
             "versions": {"certificate": version("unsee"), **found.run.environment},
+            **tied,
         },
     }
 

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
+from unsee.cli._request import By, Url, claimed, ledger
 
 if TYPE_CHECKING:
     from unsee.certificate import Checked
@@ -56,16 +57,26 @@ def certify(
         str | None, Option("--out", metavar="FILE", help="Else RUN/certificate.json, made anew.")
     ] = None,
     force: flags.ForceFile = False,
+    by: By = None,
+    url: Url = "",
 ) -> None:
     """Sign what a run did and measured, whatever its verdict.
 
     Holds digests, settings, the verdict and what was not tested; no id, rule, class name or path.
+    With --ledger the run is that of a request: the certificate names the last row of the log, and a
+    new row names the certificate.
     """
     path = flags.new_file(out, force=force) if out else None
     signer = Path(flags.required(key, "--key", "unsee-key.pem"))
     from unsee import certificate
 
-    made = certificate.certify(run, signer, out=path, passphrase=_passphrase(passphrase_file))
+    passphrase = _passphrase(passphrase_file)
+    if url:
+        who = claimed(by)
+        with ledger(url) as opened:
+            made = opened.certify(run, signer, by=who, out=path, passphrase=passphrase)
+    else:
+        made = certificate.certify(run, signer, out=path, passphrase=passphrase)
     print(made)
 
 
@@ -112,6 +123,7 @@ def told(checked: "Checked") -> str:
         "method": f"{said['method']['name']}, seed {said['method']['seed']}: {said['kind']}",
         "forgotten": _forgotten(said["forget"]),
         "verdict": _verdict(said["verdict"]),
+        "ledger": _ledger(said.get("ledger")),
         "not tested": _not_tested(said["not_tested"]),
         "meaning": said["meaning"],
     }
@@ -143,6 +155,16 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return "none: the run was not judged"
     return f"{verdict['light'].upper()}, {verdict['kind']}. {verdict['sentence']}"
+
+
+def _ledger(tied: dict[str, Any] | None) -> str:
+    if tied is None:
+        return "none was asked"
+    numbers = ", ".join(map(str, tied["requests"]))
+    return (
+        f"request {numbers}; its log had {tied['row']} rows then. Does it still? unsee ledger "
+        f"verify --expect {tied['hash']}"
+    )
 
 
 def _not_tested(found: dict[str, list[str]]) -> str:

@@ -66,7 +66,7 @@ def claim(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
     """
     connection = log.connection
     while number := _taken_over(log, worker, lease) or _begun(log, worker, lease, folder):
-        served = _served_by(connection, number)
+        served = served_by(connection, number)
         bad = {request for request in served if changed(connection, request)}
         if not bad:
             return _job(connection, number)
@@ -89,7 +89,7 @@ def _taken_over(log: Log, worker: str, lease: float) -> int | None:
         if row.deaths + died > MOST_DEATHS:
             _end(log, row, "failed")
             why = f"{row.deaths + died} workers died of it"
-            for number in _served_by(connection, row.id):
+            for number in served_by(connection, row.id):
                 move(log, number, "failed", worker, why, job=row.id)
             clear_ids(Path(row.folder))
             continue
@@ -97,7 +97,7 @@ def _taken_over(log: Log, worker: str, lease: float) -> int | None:
         held = {"token": token, "worker": worker, "lease": lease, "until": time + lease}
         held["deaths"] = row.deaths + died
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**held))
-        for number in _served_by(connection, row.id):
+        for number in served_by(connection, row.id):
             log.append(number, worker, "taken over", job=row.id, died=died)
         return int(row.id)
     return None
@@ -173,7 +173,7 @@ def merged(scopes: Sequence[Scope | None]) -> Scope | None:
 
 def _job(connection: Connection, number: int) -> Job:
     row = connection.execute(select(jobs).where(jobs.c.id == number)).one()
-    served = _served_by(connection, number)
+    served = served_by(connection, number)
     query = select(requests).where(requests.c.line == row.line).order_by(requests.c.id)
     rows = connection.execute(query).all()
     scopes = {r.id: (r.state, kept(connection, r.id, r.kind)) for r in rows}
@@ -195,7 +195,8 @@ def _job(connection: Connection, number: int) -> Job:
     )
 
 
-def _served_by(connection: Connection, job: int) -> list[int]:
+def served_by(connection: Connection, job: int) -> list[int]:
+    """Return the requests that a job serves, or has served last."""
     query = select(requests.c.id).where(requests.c.job == job).order_by(requests.c.id)
     return [*connection.execute(query).scalars()]
 

@@ -8,23 +8,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from unsee.errors import LedgerError
 from unsee.events import warn
-from unsee.ledger import _checklist as checks, _terms as terms, _traces as traces
-from unsee.ledger._approved import digests
+from unsee.ledger import (
+    _checklist as checks,
+    _closing as closing,
+    _terms as terms,
+    _traces as traces,
+)
+from unsee.ledger._adding import add
+from unsee.ledger._certified import certify, served
 from unsee.ledger._chain import Checked, Clock, Entry, Log
 from unsee.ledger._export import as_csv, as_json
 from unsee.ledger._letter import letter
-from unsee.ledger._line import absolute, line_of, settings
+from unsee.ledger._line import absolute
 from unsee.ledger._models import Model, all_of, descendants
 from unsee.ledger._open import opened, snapshot, translated
 from unsee.ledger._purge import Purged, purge
 from unsee.ledger._replay import entries, verified
-from unsee.ledger._requests import ErasureRequest, answers, count, get, listed, move, new, tick
+from unsee.ledger._requests import ErasureRequest, answers, count, extend, get, listed, move, tick
 from unsee.ledger._schema import jobs, requests
-from unsee.ledger._states import State, follow
+from unsee.ledger._states import State
 
 if TYPE_CHECKING:
     from unsee.nouns import Config
@@ -113,17 +119,9 @@ class Ledger:
         due = due or terms.month_after(received)
         if due < received:
             raise LedgerError(f"Expected a due date after {received}, got {due}")
+        dates = {"received": received, "due": due}
         with self.writing() as log:
-            line = line_of(log.connection, config)
-            dates = {"received": received, "due": due}
-            facts = {"line": line, "kind": scope.kind, "count": len(scope.values)}
-            own = {"subject": token, "added_by": who, "config": settings(config)}
-            number = new(log.connection, **own, **facts, **dates)
-            traces.keep(log.connection, number, scope)
-            told = {name: str(day) for name, day in dates.items()}
-            told |= digests(log.connection, number)
-            log.append(number, who, "received", why, **facts, **told)
-        return number
+            return add(log, token, who, scope, config, dates, why)
 
     def requests(
         self, *, open_only: bool = False, limit: int | None = None, offset: int = 0
@@ -175,16 +173,7 @@ class Ledger:
         """Put the due date off, and say why."""
         who, why = terms.name(by), terms.reason(why, needed=True)
         with self.writing() as log:
-            found = get(log.connection, number)
-            if not found.open or until <= found.due:
-                raise LedgerError(
-                    f"Expected an open request and a date after {found.due}, got request {number}, "
-                    f"which is {found.state}, and {until}"
-                )
-            log.connection.execute(
-                update(requests).where(requests.c.id == number).values(due=until)
-            )
-            log.append(number, who, "extended", why, due=str(until), before=str(found.due))
+            extend(log, number, until, who, why)
 
     def tick(self, number: int, item: str, *, by: str, why: str = "", done: bool = True) -> None:
         """Say that an item of the checklist is done, or that it is not going to be, and why."""
@@ -215,30 +204,41 @@ class Ledger:
 
         """
         who, why = terms.name(by), terms.reason(why, needed=partly)
-        refused = {
-            checks.item(k): terms.reason(v, needed=True) for k, v in (not_done or {}).items()
-        }
-        ticked = [checks.item(name) for name in done]
-        if both := {*ticked} & {*refused}:
-            raise LedgerError(f"Expected each item done or refused, got both for {sorted(both)}")
+        ticked, refused = closing.checked(done, not_done or {})
         with self.writing() as log:
-            found = get(log.connection, number)
-            follow(number, found.state, "completed")
-            for name in ticked:
-                tick(log, number, name, "done", who, "")
-            for name, reason in refused.items():
-                tick(log, number, name, "refused", who, reason)
-            whole = checks.finished(number, answers(log.connection, number)) and not partly
-            if whole and found.light == "red":
-                raise LedgerError(
-                    f"Expected an audit that is not red to complete request {number}, got red: "
-                    "close it with --partly --why TEXT, and tell the person so"
-                )
-            to: State = "completed" if whole else "partly_completed"
-            move(log, number, to, who, why)
-            traces.empty(log.connection, number)
+            to = closing.close(log, number, who, why, ticked, refused, partly=partly)
         self._scrub()
         return to
+
+    def served(self, folder: Path) -> list[int]:
+        """Return the requests that the run in a folder has served; none: it is no run of ours."""
+        with self.reading() as connection:
+            return served(connection, folder)
+
+    def certify(
+        self,
+        folder: str | Path,
+        key: str | Path,
+        *,
+        by: str,
+        out: str | Path | None = None,
+        passphrase: bytes | None = None,
+    ) -> Path:
+        """Certify a run that served requests: the certificate names the log, a row of it names it.
+
+        Args:
+            folder: of the run, of an audited request.
+            key: the file of an Ed25519 private key that its owner alone can read.
+            by: who signs, as claimed.
+            out: the certificate to write; None: ``certificate.json`` in the run's folder.
+            passphrase: of an encrypted key.
+
+        Raises:
+            UnseeError: as ``unsee.certify``; LedgerError if it is the run of no such request.
+
+        """
+        path = None if out is None else Path(out)
+        return certify(self, Path(folder), Path(key), terms.name(by), path, passphrase)
 
     def models(self) -> list[Model]:
         """Return all versions of all models, in the order of their making."""

@@ -89,6 +89,18 @@ def move(log: Log, number: int, to: State, who: str, why: str = "", **details: A
     log.append(number, who, to, why, **details)
 
 
+def extend(log: Log, number: int, until: date, who: str, why: str) -> None:
+    """Put the due date of an open request off.  Raises LedgerError."""
+    found = get(log.connection, number)
+    if not found.open or until <= found.due:
+        raise LedgerError(
+            f"Expected an open request and a date after {found.due}, got request {number}, "
+            f"which is {found.state}, and {until}"
+        )
+    log.connection.execute(update(requests).where(requests.c.id == number).values(due=until))
+    log.append(number, who, "extended", why, due=str(until), before=str(found.due))
+
+
 def tick(log: Log, number: int, item: str, answer: str, who: str, why: str) -> None:
     """Answer an item of the checklist; the last answer counts."""
     found = get(log.connection, number)

@@ -1,11 +1,10 @@
-"""The same as the pages, as JSON: ``/api/v1``, described by ``/api/v1/openapi.json``.
+"""The same as the pages, as JSON: ``/api/v1``, described by ``/api/v1/openapi.json``: requests.
 
 A program shows its token in the header ``Authorization: Bearer TOKEN``.  An error is
 ``{"error": WHY}``: 400 no JSON, 401 no valid token, 403 not this role, 404 no such thing, 413 too
 much, 422 another value was expected, 503 too many ask at once.
 """
 
-import json
 from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -13,10 +12,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from unsee.errors import RunError
 from unsee.ledger import CHECKLIST, ErasureRequest
 from unsee.web._desk import Desk, Wanted
-from unsee.web._shelf import NotFound
 from unsee.web._visitors import (
     AtDesk,
     Decider,
@@ -234,26 +231,3 @@ def verify(
     """Read all of the log, and name the first row that is not as it was written."""
     found = desk.ledger.verify(expected or None)
     return Checked(entries=found.count, last=found.last, bad=found.bad, why=found.why)
-
-
-@router.get("/runs")
-def runs(visitor: Reader, desk: AtDesk) -> list[str]:
-    """List the runs, the newest first."""
-    return desk.shelf.names()
-
-
-@router.get("/runs/{name}")
-def run(
-    name: Annotated[str, Path(max_length=100)], visitor: Reader, desk: AtDesk
-) -> dict[str, Any]:
-    """Return a finished run's audit.json as an object."""
-    try:
-        return dict(json.loads(desk.shelf.run(name).to_json()))
-    except RunError as error:
-        raise NotFound(str(error)) from error
-
-
-@router.get("/models")
-def models(visitor: Reader, desk: AtDesk) -> list[dict[str, Any]]:
-    """List the models: which is in use, and which came from which."""
-    return [asdict(model) | {"path": model.path.name} for model in desk.ledger.models()]

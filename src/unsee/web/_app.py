@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException
 
 from unsee.errors import UnseeError
-from unsee.web import _api, _certificates, _pages, _progress, _runs
+from unsee.web import _api, _api_runs, _certificates, _pages, _progress, _runs
 from unsee.web._access import Access
 from unsee.web._desk import Desk
 from unsee.web._doors import Doors
@@ -50,7 +50,8 @@ def application(
         openapi_url=f"{API}/openapi.json",
     )
     app.state.desk, app.state.access, app.state.streams = desk, access, _progress.Streams()
-    app.include_router(_api.router, prefix=API)
+    for room in (_api, _api_runs):
+        app.include_router(room.router, prefix=API)
     for room in (_pages, _runs, _certificates, _progress):
         app.include_router(room.router, include_in_schema=False)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)

@@ -73,5 +73,5 @@ def download(name: str, visitor: Reader, desk: AtDesk) -> Response:
 @router.post("/runs/{name}/certify")
 def certify(name: str, visitor: Decider, desk: AtDesk) -> Response:
     """Sign what a finished run did and measured."""
-    desk.certify(name)
+    desk.certify(name, visitor)
     return RedirectResponse(f"/runs/{name}", 303)
