@@ -64,12 +64,13 @@ def faults(worker, alone, count, rng):
     Args:
         worker: the moments of a worker that is let be.
         alone: the moments of ``unsee run``.
-        count: of cases.
+        count: of cases; None: as many as there are calls, so that each fails once.
         rng: draws.
 
     """
     every = [(call, False) for call in calls(worker)] + [(call, True) for call in calls(alone)]
     pairs = [(call, way, one) for call, one in every for way in WRITTEN[call[1]]]
+    count = len(every) if count is None else count
     if count < len(pairs):
         order = [
             [pair for pair in pairs if pair[0] is call and pair[2] is one] for call, one in every

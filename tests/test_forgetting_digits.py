@@ -32,6 +32,14 @@ def test_a_class_goes_and_the_others_stay(method, forget, lost):
     assert right(after, kin(split)[1]) >= right(before, kin(split)[1]) - lost
 
 
+def test_a_model_that_grows_deaf_loses_the_class_before_it_loses_the_others():
+    """No more than that: on digits nothing of it leaves the others as they were."""
+    before, after, split = forgotten("lipschitz")
+    gone = right(before, split.forget) - right(after, split.forget)
+    lost = right(before, kin(split)[1]) - right(after, kin(split)[1])
+    assert gone >= 0.3 and gone > 1.5 * lost
+
+
 @pytest.mark.parametrize("method", ["pour", "convolution_transpose"])
 def test_a_class_goes_from_features_too(method):
     before, after, split = forgotten(method)

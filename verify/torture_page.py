@@ -215,7 +215,7 @@ def lines(known):
 
 
 def summary(known):
-    """Write down what happened where every call has failed in every way, and return it."""
+    """Write down what happened where every call has failed once, and return it."""
     told = {
         "sources": known["sources"],
         "machine": known["machine"],
@@ -236,7 +236,7 @@ def every(told):
         return ["Not measured yet: `python verify/torture.py --every`."]
     return [
         f"`python verify/torture.py --every`: each of the {told['calls']['worker']} calls of the "
-        f"worker and the {told['calls']['alone']} of `unsee run`, failing in each way: "
+        f"worker and the {told['calls']['alone']} of `unsee run`, failing once, in a way drawn: "
         f"{told['cases']:,} cases in {told['wall'] / 60:.0f} minutes; **{len(told['lost'])} lost**"
         f"{': ' + ', '.join(told['lost']) if told['lost'] else ''}.",
         *machines({"run": told}),

@@ -63,31 +63,42 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
     made_by, rows = all_jobs(ledger), ledger.entries(number)
     own = [job for job in made_by if number in job.requests]
+    shared = _still_needed(ledger, number, own)
     retired = _ancestors(found, [job.model for job in own if job.model is not None])
-    left = _still_needed(ledger, number, own)
-    whole = [job.folder for job in own if job.number not in left]
-    files = sum(cleaned(folder) for folder in whole)
-    folders = {job.folder for job in made_by}
-    others = [m.path for m in retired if not _own(m, folders) and m.path.exists()]
-    told = [f"{path}: a model that was replaced and is not ours to delete" for path in others]
-    for model in retired:
-        files += _own(model, folders) and removed([model.path, model.path.with_suffix(".pt")])
     gone = [model.number for model in retired]
     kept = [model for model in found if model.number not in gone and model.state != "retired"]
+    files = sum(cleaned(job.folder) for job in own if job.number not in shared)
+    before = _retire(retired, {job.folder for job in made_by})
     learned = learners(made_by, request, rows)
-    ended = [job.folder for job in learned if job.state != "running"]
-    versions, named = [model.path for model in kept], named_by_open_requests(ledger)
-    others = [path for folder in ended for path in trained_files(folder, versions)]
-    files += sum(removed(trained_files(folder, [*versions, *named])) for folder in ended)
-    told += [f"{path}: an open request names it: {AGAIN}" for path in others if path.exists()]
-    told += [*left.values(), *_that_stay(learned, kept, request.line)]
-    files += removed(doomed)
+    others = _unlearned(learned, [model.path for model in kept], named_by_open_requests(ledger))
+    files += before.files + others.files + removed(doomed)
     with ledger.writing() as log:
         log.connection.execute(update(models).where(models.c.id.in_(gone)).values(state="retired"))
         copies = _drop_schemas(log.connection)
         log.append(number, who, "purged", files=files, retired=gone)
     files += copies + removed(_backups(ledger.engine))
-    return Purged(files, tuple(gone), tuple(told))
+    stay = [*shared.values(), *_that_stay(learned, kept, request.line)]
+    return Purged(files, tuple(gone), (*before.left, *others.left, *stay))
+
+
+def _retire(retired: Sequence[Model], folders: Collection[Path]) -> Purged:
+    """Delete models that were replaced where a worker made them, and name the others."""
+    mine = [model.path for model in retired if _own(model, folders)]
+    left = [model.path for model in retired if model.path not in mine and model.path.exists()]
+    files = removed(path for model in mine for path in (model, model.with_suffix(".pt")))
+    told = (f"{path}: a model that was replaced and is not ours to delete" for path in left)
+    return Purged(files, (), tuple(told))
+
+
+def _unlearned(
+    learned: Sequence[Trained], versions: Sequence[Path], named: Sequence[Path]
+) -> Purged:
+    """Delete models of no version that jobs which have ended left, but those that are ``named``."""
+    ended = [job.folder for job in learned if job.state != "running"]
+    files = removed(path for x in ended for path in trained_files(x, [*versions, *named]))
+    left = [path for folder in ended for path in trained_files(folder, versions)]
+    told = (f"{path}: an open request names it: {AGAIN}" for path in left)
+    return Purged(files, (), tuple(told))
 
 
 def _still_needed(ledger: "Ledger", number: int, own: Sequence[Trained]) -> dict[int, str]:

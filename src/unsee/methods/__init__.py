@@ -12,6 +12,7 @@ from unsee.methods._finetune import finetune as finetune
 from unsee.methods._gradient_ascent import gradient_ascent as gradient_ascent
 from unsee.methods._head_only import head_only as head_only
 from unsee.methods._l1_sparse import l1_sparse as l1_sparse
+from unsee.methods._lipschitz import lipschitz as lipschitz
 from unsee.methods._masked_small_gradients import (
     masked_small_gradients as masked_small_gradients,
 )

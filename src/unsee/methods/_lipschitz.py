@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from unsee.data import batches, steps_per_epoch
+from unsee.methods._method import method
+from unsee.methods._snu import disturbed
+from unsee.models import pixel_unit
+from unsee.nouns import Data
+from unsee.training import answers, descend
+
+
+@method(title="Lipschitz (JiT)", paper="https://arxiv.org/abs/2402.01401", data="forget")
+def lipschitz(
+    model: nn.Module,
+    forget: Data,
+    retain: Data,
+    *,
+    rng: torch.Generator,
+    epochs: int = 1,
+    lr: float = 3e-5,
+    sigma: float = 0.5,
+    draws: int = 25,
+    batch: int = 64,
+) -> nn.Module:
+    """Make the model as deaf to noise on images to forget as it can be, and hear nothing else.
+
+    ``sigma`` counts in the model's own pixel units; batch norm keeps its running statistics.
+    """
+    unit, everywhere = pixel_unit(model), torch.ones(())
+
+    def loss(x: Tensor) -> Tensor:
+        z, total = answers(model, x, "frozen").float(), torch.zeros((), device=x.device)
+        for _ in range(draws):
+            noisy = disturbed(x, "gaussian", sigma, unit, everywhere, rng)
+            with torch.no_grad():
+                far = answers(model, noisy, "frozen").float()
+            total = total + steepness(z, far, (noisy - x) / unit.to(x)).sum()
+        return total / draws
+
+    def losses() -> Iterator[Tensor]:
+        themselves = replace(forget, augment=())
+        for x, _ in batches(themselves, epochs=epochs, size=batch, rng=rng):
+            yield loss(x)
+
+    steps = epochs * steps_per_epoch(len(forget), batch)
+    return descend(model, losses(), lr=lr, steps=steps, weight_decay=0.0)
+
+
+def steepness(z: Tensor, far: Tensor, change: Tensor) -> Tensor:
+    """Return the change of logits ``[B, K]`` per unit of change of the images: ``[B]``, eq. 4."""
+    return torch.linalg.vector_norm(z - far, dim=1) / change.flatten(1).norm(dim=1)
