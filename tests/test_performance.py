@@ -33,7 +33,7 @@ def cells_of(section):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_page_shows_what_was_measured(section):
     found = cells_of(section)
-    lines = performance.told(section, found, SECTIONS[section].lines)
+    lines = performance.of_section(section, found, SECTIONS[section].lines)
     page = performance.PAGE.read_text()
     assert performance.with_section(page, section, lines) == page
 

@@ -81,10 +81,10 @@ def command(
     known = {name: known[name] for name in digests if name in known}
     for name, picture in (pictures(known) if pictures else {}).items():
         write(IMAGES / name, picture.file().encode())
-    publish(section, told(section, known, lines))
+    publish(section, of_section(section, known, lines))
 
 
-def told(section: str, known: Cells, lines: Callable[[Cells], list[str]]) -> list[str]:
+def of_section(section: str, known: Cells, lines: Callable[[Cells], list[str]]) -> list[str]:
     """Return the lines of a section."""
     if not known:
         return [f"Not measured yet: `make bench-{section}`."]
