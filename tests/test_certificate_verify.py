@@ -26,7 +26,7 @@ from unsee.errors import CertificateError, OptionError
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "certificates"
 PUBLIC = GOLDEN / "test-key.pub.pem"
-NAMES = ("v1-digits", "v1-exact-pt", "v1-not-judged", "v1-red")
+NAMES = ("v1-digits", "v1-exact-pt", "v1-ledger", "v1-not-judged", "v1-red")
 KEY = load_pem_private_key((GOLDEN / "test-key.pem").read_bytes(), None)
 TEXT = (GOLDEN / "v1-exact-pt.json").read_text()
 RECORD = json.loads(TEXT)
@@ -44,8 +44,9 @@ def test_a_golden_certificate_verifies_for_ever(name):
     assert found.trusted and not unsee.verify(GOLDEN / f"{name}.json").trusted
     assert found.statement["predicateType"] == "urn:unsee:unlearning:v1"
     jsonschema.validate(found.predicate, schema())
-    light = {"v1-digits": "amber", "v1-exact-pt": "green", "v1-red": "red"}.get(name)
-    assert (found.predicate["verdict"] or {}).get("light") == light
+    lights = {"v1-digits": "amber", "v1-exact-pt": "green", "v1-ledger": "green", "v1-red": "red"}
+    assert (found.predicate["verdict"] or {}).get("light") == lights.get(name)
+    assert ("ledger" in found.predicate) is (name == "v1-ledger")
     assert found.predicate["kind"] == ("exact" if "exact" in name else "empirical only")
 
 
@@ -156,6 +157,7 @@ TAMPERED = {  # what was done to it: the bytes, the check that finds it
     "signed: no predicate": (payload(predicate=None), "fields"),
     "signed: a field less": (payload(predicate={"kind": "exact"}), "fields"),
     "signed: another kind": (predicate(kind="proven"), "fields"),
+    "signed: a ledger without a row": (predicate(ledger={"requests": [1], "row": 0}), "fields"),
     "signed: a count as text": (
         predicate(forget=SAID["predicate"]["forget"] | {"count": "200"}),
         "fields",
