@@ -1,7 +1,9 @@
 """Certificates: what a statement holds and leaves out, which runs and keys are refused."""
 
 import base64
+import dataclasses
 import errno
+import hashlib
 import json
 import os
 import re
@@ -56,14 +58,30 @@ def test_digests_are_those_that_sha256sum_gives(tmp_path, key):
     folder = finished(tmp_path / "run", pt=b"PK made elsewhere")
     said = statement(unsee.certify(folder, key))
     noted = {x["name"]: x["digest"]["sha256"] for x in said["subject"]}
-    noted |= said["predicate"]["evidence"]
     noted["original.safetensors"] = said["predicate"]["before"]["sha256"]
     noted["retrained.safetensors"] = said["predicate"]["retrained"]["sha256"]
     told = subprocess.run(
         ["sha256sum", *noted], cwd=folder, capture_output=True, text=True, check=True
     )
     assert {line.split()[1]: line.split()[0] for line in told.stdout.splitlines()} == noted
-    assert {*noted} >= {"model.safetensors", "model.pt", "audit.json", "config.json"}
+    assert {*noted} >= {"model.safetensors", "model.pt", "original.safetensors"}
+
+
+def test_evidence_is_digested_without_what_a_guess_of_the_ids_could_be_tried_on(tmp_path, key):
+    """Two runs that differ in which images went, and in nothing that stays, give one digest."""
+    found = []
+    for name, digest in (("one", "a" * 64), ("two", "b" * 64)):
+        run = runs.example()
+        run = dataclasses.replace(run, forget=run.forget | {"ids_digest": digest, "gone": []})
+        folder = finished(tmp_path / name, run, forget=f"ids={name}.txt")
+        config = json.loads((folder / "config.json").read_text())
+        config["digests"]["forget"] = digest
+        (folder / "config.json").write_text(json.dumps(config))
+        found.append(predicate(unsee.certify(folder, key))["evidence"])
+        left = json.loads((folder / "audit.json").read_text().replace(digest, "(destroyed)"))
+        text = json.dumps(left, indent=1, sort_keys=True)
+        assert found[-1]["audit.json"] == hashlib.sha256(text.encode()).hexdigest()
+    assert found[0] == found[1]
 
 
 def test_no_id_rule_class_name_or_path_is_in_a_certificate(tmp_path, key):

@@ -28,6 +28,10 @@ def key(tmp_path):
     return tmp_path / "key.pem"
 
 
+def full(path, content):
+    raise StorageError("no room")
+
+
 def pipeline(config, folder):
     finished(folder)
     return runs.example()
@@ -66,9 +70,6 @@ def test_a_certificate_names_the_last_row_of_the_log_and_a_row_names_it(ledger, 
 
 
 def test_a_row_whose_file_was_lost_gets_the_same_file_again(ledger, run, key, monkeypatch):
-    def full(path, content):
-        raise StorageError("no room")
-
     with monkeypatch.context() as m, pytest.raises(StorageError):
         m.setattr(_certified, "write", full)
         ledger.certify(run, key, by="ben")
@@ -77,6 +78,25 @@ def test_a_row_whose_file_was_lost_gets_the_same_file_again(ledger, run, key, mo
     content = ledger.certify(run, key, by="ben").read_bytes()
     [(_, details)] = rows(ledger, 1)
     assert hashlib.sha256(content).hexdigest() == details["certificate"]
+
+
+def test_a_file_that_was_lost_beside_an_older_one_is_made_too(ledger, run, key, monkeypatch):
+    first = ledger.certify(run, key, by="ben").read_bytes()
+    with monkeypatch.context() as m, pytest.raises(StorageError):
+        m.setattr(_certified, "write", full)
+        ledger.certify(run, key, by="ben")
+    assert (run / "certificate.json").read_bytes() == first and len(rows(ledger, 1)) == 2
+    second = ledger.certify(run, key, by="ben").read_bytes()
+    assert len(rows(ledger, 1)) == 2
+    assert hashlib.sha256(second).hexdigest() == rows(ledger, 1)[1][1]["certificate"]
+
+
+def test_a_run_that_was_moved_with_the_folder_of_its_jobs_is_still_its_ledgers(
+    ledger, run, key, tmp_path
+):
+    (tmp_path / "jobs").rename(tmp_path / "elsewhere")
+    moved = tmp_path / "elsewhere" / "job-00001" / "run"
+    assert ledger.served(moved) == [1, 2] and ledger.certify(moved, key, by="ben").exists()
 
 
 def test_a_row_that_does_not_come_to_stand_leaves_no_file(ledger, run, key, monkeypatch):
@@ -120,6 +140,9 @@ def test_the_command_line_says_of_which_requests_a_certificate_is(
 ):
     monkeypatch.setenv("UNSEE_LEDGER", url)
     words = ("certify", str(run), "--key", str(key))
+    monkeypatch.delenv("UNSEE_LEDGER")
+    assert call(*words) == 2 and "its ledger is to know" in capsys.readouterr().err
+    monkeypatch.setenv("UNSEE_LEDGER", url)
     assert call(*words) == 2 and "--as" in capsys.readouterr().err
     assert call(*words, "--as", "ben") == 0
     (path,) = capsys.readouterr().out.split()

@@ -4,11 +4,13 @@ import base64
 import dataclasses
 import io
 import re
+import traceback
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 from conftest import pattern_data, save_patterns, small_config
 from PIL import Image
 
@@ -17,8 +19,8 @@ from unsee.errors import LedgerError
 from unsee.fleets import oracles
 from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
-from unsee.ledger._sweep import without_names
 from unsee.nouns import Config, Run
+from unsee.reporting._unnamed import without_names
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
 ALL = [*CHECKLIST]
@@ -131,6 +133,50 @@ def test_a_server_keeps_no_id_in_its_tables(postgres):
 # Folders.
 
 
+def test_a_session_of_a_server_that_still_sees_the_ids_is_told_of(postgres):
+    url = postgres()
+    with Ledger(url) as ledger, Ledger(url) as other:
+        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        with other.reading() as connection:
+            assert connection.execute(sqlalchemy.text("SELECT 1")).scalar_one() == 1  # a snapshot
+            with pytest.warns(UserWarning, match="until unsee purge runs"):
+                ledger.refuse(number, by="ben", why="law")
+        ledger.purge(number, by="ben")
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+        assert files_with(postgres.data / "base", b"-anna") == []
+
+
+def test_schemas_and_files_that_are_named_like_ours_and_are_not_stay(postgres, tmp_path):
+    with Ledger(postgres()) as ledger:
+        with ledger.beating() as connection:
+            here = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+            for name in ("m0001", "m0001_2", "migration"):
+                connection.exec_driver_sql(f'CREATE SCHEMA "{here}_before_{name}"')
+        number = ledger.add("case-1", Config(), ids=IDS, by="ana")
+        ledger.refuse(number, by="ben", why="law")
+        ledger.purge(number, by="ben")
+        names = sqlalchemy.inspect(ledger.engine).get_schema_names()
+        assert [x for x in names if x.startswith(f"{here}_before")] == [f"{here}_before_migration"]
+    with Ledger(str(tmp_path / "of [us].sqlite")) as ledger:
+        copies = [f"of [us].sqlite.before-{x}.bak" for x in ("m0001", "m0001.2", "migration")]
+        for name in copies:
+            (tmp_path / name).write_text("x")
+        number = ledger.add("case-1", Config(), ids=IDS, by="ana")
+        ledger.refuse(number, by="ben", why="law")
+        ledger.purge(number, by="ben")
+    assert [name for name in copies if (tmp_path / name).exists()] == copies[2:]
+
+
+def test_an_error_of_a_database_does_not_name_what_was_to_be_written(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("DROP TABLE scopes")
+        with pytest.raises(LedgerError) as found:
+            ledger.add("case-1", Config(), ids=IDS, by="ana")
+    assert "-anna" not in "".join(traceback.format_exception(found.value))
+
+
 def test_real_runs_leave_no_id_and_no_image_once_they_are_purged(tmp_path, monkeypatch):
     data = pattern_data()
     (tmp_path / "source").mkdir()
@@ -236,7 +282,7 @@ def test_names_of_classes_go_by_their_place_and_no_other_word_does():
 def test_parts_that_a_killed_worker_left_go_with_a_purge(tmp_path):
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         number = closed(ledger, tmp_path)
-        (job,) = (tmp_path / "jobs").iterdir()
+        (job,) = (tmp_path / "jobs").glob("job-*")
         (job / "run").mkdir(exist_ok=True)
         for part in ("forget.txt.12-0123abcd.part", "run/arrays.npz.12-0123abcd.part"):
             (job / part).write_text("train/00000-anna")

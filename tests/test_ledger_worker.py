@@ -18,10 +18,18 @@ import stub_worker
 from conftest import small_config
 
 from unsee import console, events, pipeline as pipelines
-from unsee.errors import BusyError, DamageError, LeaseError, LedgerError, SplitError, StorageError
+from unsee.errors import (
+    BusyError,
+    DamageError,
+    LeaseError,
+    LedgerError,
+    OptionError,
+    SplitError,
+    StorageError,
+)
 from unsee.ledger import CHECKLIST, Ledger, Worker, _jobs
 from unsee.ledger._jobs import claim
-from unsee.ledger._schema import jobs as job_table
+from unsee.ledger._schema import jobs as job_table, scopes
 from unsee.ledger._terms import Scope
 from unsee.ledger._worker import Served as Found, configured
 from unsee.nouns import Config, Run
@@ -62,6 +70,40 @@ class Served:
             (folder / "original.safetensors").write_text("original")
         (folder / "model.safetensors").write_text(f"without {config.forget} {len(self.asked)}")
         return DONE
+
+
+def test_the_jobs_of_two_ledgers_do_not_share_a_folder(tmp_path):
+    """Both count from 1: a purge of one would take the other's models for its own."""
+    with Ledger(str(tmp_path / "a.sqlite")) as a, Ledger(str(tmp_path / "b.sqlite")) as b:
+        for each in (a, b):
+            approved(each, "class=1")
+        worker(a, tmp_path).serve(once=True)
+        with pytest.raises(OptionError, match="with those of another: name one with --folder"):
+            worker(b, tmp_path).serve(once=True)
+        assert b.show(1).state == "approved"
+        Worker(b, tmp_path / "others", name="w", run=Served()).serve(once=True)
+        # a folder that was put in the place of another one
+        (tmp_path / "others").rename(tmp_path / "away")
+        (tmp_path / "jobs").rename(tmp_path / "others")
+        b.close(1, by="ben", done=[*CHECKLIST])
+        b.purge(1, by="ben")
+        assert (tmp_path / "others" / "job-00001" / "run" / "model.safetensors").exists()
+        assert (tmp_path / "others" / "job-00001" / "run" / "original.safetensors").exists()
+        assert b.served(tmp_path / "others" / "job-00001" / "run") == []
+        assert b.served(tmp_path / "away" / "job-00001" / "run") == [1]
+
+
+def test_ids_of_a_request_that_was_changed_do_not_stay_in_its_folder(ledger, tmp_path):
+    number = ledger.add("case-1", Config(), ids=["train/anna-1"], by="ana")
+    ledger.approve(number, by="ben")
+    job = taken(ledger, tmp_path)
+    configured(job)
+    assert (job.folder / "forget.txt").exists()
+    expire(ledger)
+    with ledger.beating() as connection:
+        connection.execute(sqlalchemy.update(scopes).values(value="train/berta-1"))
+    assert taken(ledger, tmp_path) is None and ledger.show(number).state == "failed"
+    assert not (job.folder / "forget.txt").exists()
 
 
 def worker(ledger, tmp_path, run=None, **more):

@@ -92,6 +92,25 @@ def test_a_certificate_is_signed_handed_out_and_verified(ask, desk, served):
     assert ask("POST", "/certificates", json=wrong).status_code == 422
 
 
+def test_a_run_that_cannot_be_signed_is_told_without_the_place_of_its_folder(ask, desk, served):
+    (desk.shelf.folder(served) / "audit.json").write_text("{}")
+    told = ask("POST", f"/runs/{served}/certificate")
+    assert told.status_code == 422 and str(desk.shelf.root) not in told.text
+    assert "job-00001" in told.json()["error"]
+
+
+def test_a_run_whose_folder_another_ledger_has_is_not_signed(ask, desk, served):
+    (desk.shelf.root / ".ledger").write_text("0" * 64)
+    told = ask("POST", f"/runs/{served}/certificate")
+    assert told.status_code == 422 and "of a request of this ledger" in told.json()["error"]
+    assert ask("GET", "/requests/1").json()["run"] is None
+
+
+def test_a_request_tells_what_was_said_of_its_checklist(ask, desk, served):
+    desk.ledger.tick(1, "caches", by="ben")
+    assert ask("GET", "/requests/1").json()["checklist"] == {"caches": "done"}
+
+
 def test_runs_stand_side_by_side(ask, desk, served):
     finished(desk.shelf.root / "other")
     found = ask("GET", f"/compare?run={served}&run=other").json()
@@ -103,6 +122,7 @@ def test_runs_stand_side_by_side(ask, desk, served):
     ]
     assert found[1]["audit"]["models"].keys() == desk.shelf.run("other").measurements.keys()
     assert ask("GET", f"/compare?run={served}").status_code == 422
+    assert ask("GET", f"/compare?run={served}&run={served}").status_code == 422
     assert ask("GET", f"/compare?run={served}&run=nowhere").status_code == 404
 
 
@@ -114,6 +134,10 @@ def test_what_is_not_there_and_who_is_not_in(ask, desk, what):
     assert ask("GET", f"/runs/nowhere{what}", role=None).status_code == 401
     if what != "/progress":  # which waits for it
         assert ask("GET", f"/runs/half{what}").status_code == 404
+
+
+def test_the_description_is_for_who_has_come_in(ask):
+    assert ask("GET", "/openapi.json", role=None).status_code == 401
 
 
 def test_every_address_is_described_and_in_the_documentation(ask):

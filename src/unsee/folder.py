@@ -23,6 +23,7 @@ from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
 CERTIFICATE = "certificate.json"
+OWNER = ".ledger"  # in a folder of jobs: whose they are
 FILES = (
     *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
     *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
@@ -280,3 +281,8 @@ def load_run(path: Path, *, with_arrays: bool = True) -> Run:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"Expected a folder with a finished run, got {path}: {error}") from error
     return Run.from_json(text, arrays)
+
+
+def of_a_ledger(place: Path) -> bool:
+    """Return whether a run was made by a worker, in the folder of some ledger's jobs."""
+    return (place.resolve().parent.parent / OWNER).is_file()

@@ -10,8 +10,10 @@ from unsee.certificate._weights import Digests, digests
 from unsee.errors import RunError
 from unsee.folder import CONFIG, STAGES
 from unsee.nouns import Run
+from unsee.reporting import LEFT_OUT, unnamed
 
 AUDIT, LAST = "audit.json", "report"  # the stage that is finished last
+INPUTS = ("model", "init", "buffer", "policy", "oracle", "validation")  # digests, where given
 MODELS = {  # of a stage; what may be gone by now: models that remember what was to go
     "train": ("original.safetensors", True),
     "unlearn": ("model.safetensors", False),
@@ -26,7 +28,7 @@ class Recorded:
 
     run: Run
     config: dict[str, Any]
-    files: dict[str, str]  # SHA-256 of config.json and audit.json
+    files: dict[str, str]  # SHA-256 of what config.json and audit.json say without naming images
     models: dict[str, Digests]  # of the stages that made one: train, unlearn, container, retrain
     before: Digests
 
@@ -68,10 +70,21 @@ def _recorded(place: Path) -> Recorded:
     return Recorded(
         run=run,
         config=words,
-        files={CONFIG: hashlib.sha256(config).hexdigest(), AUDIT: sha256},
+        files={CONFIG: _digest(_settings(words)), AUDIT: _digest(unnamed(audit.decode()).text)},
         models=models,
         before=models["train"] if "train" in models else _given(words),
     )
+
+
+def _settings(config: dict[str, Any]) -> str:
+    """Return a config.json without rules and digests of files of ids: guesses could be tried."""
+    told = config | {"forget": LEFT_OUT, "earlier": len(config["earlier"])}
+    told["digests"] = {k: x for k, x in config["digests"].items() if k in INPUTS}
+    return json.dumps(told, indent=1, sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _model(path: Path, sha256: str, may_be_gone: bool) -> Digests:

@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from unsee.certificate import _keys
-from unsee.certificate._folder import Recorded
+from unsee.certificate._folder import INPUTS, Recorded
 from unsee.certificate._weights import Digests
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -22,7 +22,6 @@ SETTINGS = (  # of config.json; none of them holds a path, a rule or a name that
     *("retain_fraction", "guard", "tune", "train_epochs", "size", "include_twins", "device"),
     "redact",
 )
-INPUTS = ("model", "init", "buffer", "policy", "oracle", "validation")  # digests, where given
 EXACT, EMPIRICAL = "exact", "empirical only"
 OUTSIDE = (
     "copies of the images: among those that stay, in source files, backups, caches, exports, with "

@@ -9,7 +9,8 @@ from typer import Argument, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
-from unsee.cli._request import By, Url, claimed, ledger
+from unsee.cli._request import By, NoUrl, claimed, ledger
+from unsee.errors import OptionError
 
 if TYPE_CHECKING:
     from unsee.certificate import Checked
@@ -58,7 +59,7 @@ def certify(
     ] = None,
     force: flags.ForceFile = False,
     by: By = None,
-    url: Url = "",
+    url: NoUrl = None,
 ) -> None:
     """Sign what a run did and measured, whatever its verdict.
 
@@ -69,8 +70,14 @@ def certify(
     path = flags.new_file(out, force=force) if out else None
     signer = Path(flags.required(key, "--key", "unsee-key.pem"))
     from unsee import certificate
+    from unsee.folder import of_a_ledger
 
     passphrase = _passphrase(passphrase_file)
+    if url is None and of_a_ledger(Path(run)):
+        raise OptionError(
+            f"Expected --ledger URL for the run of a request, got none for {run}: its ledger is to "
+            "know of the certificate; --ledger '' signs it alone"
+        )
     if url:
         who = claimed(by)
         with ledger(url) as opened:

@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 request = typer.Typer(rich_markup_mode=None, add_completion=False)
 app.add_typer(request, name="request", help="Erasure requests: what is asked, decided and done.")
 
-Url = Annotated[
-    str,
-    Option(
-        "--ledger",
-        envvar="UNSEE_LEDGER",
-        metavar="URL",
-        help="A file of SQLite, or postgresql://USER@HOST/DATABASE; also UNSEE_LEDGER.",
-    ),
-]
+_url = Option(
+    "--ledger",
+    envvar="UNSEE_LEDGER",
+    metavar="URL",
+    help="A file of SQLite, or postgresql://USER@HOST/DATABASE; also UNSEE_LEDGER.",
+)
+Url = Annotated[str, _url]
+NoUrl = Annotated[str | None, _url]  # where a ledger may be left out
 By = Annotated[str | None, Option("--as", metavar="NAME", help="Who you are; recorded as claimed.")]
 Why = Annotated[str, Option("--why", metavar="TEXT", help="The reason; it stays for good.")]
 LARGEST = 2**31 - 1  # number that a column of the ledger holds

@@ -6,6 +6,7 @@ row without a file; the same is then signed again, which gives the same bytes, a
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, select
 from unsee.errors import LedgerError
 from unsee.folder import CERTIFICATE, write
 from unsee.ledger._chain import Log
+from unsee.ledger._home import identity, marked
 from unsee.ledger._jobs import RUN, served_by
 from unsee.ledger._replay import entries
 from unsee.ledger._schema import jobs
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from unsee.ledger._ledger import Ledger
 
 CERTIFIED = "certified"
+TIE = ("requests", "row", "hash")
+NAME = re.compile(r"job-(\d{5,9})")  # of a job's folder
 
 
 def certify(
@@ -47,8 +51,8 @@ def certify(
     path = out or folder / CERTIFICATE
     with ledger.writing() as log:
         numbers = _needed(log.connection, folder)
-        again = None if path.exists() else _lost(log.connection, numbers, draft)
-        content = again or _noted(log, numbers, draft, who, certificate.now())
+        lost = _lost(log.connection, numbers, draft, path)
+        content = lost or _noted(log, numbers, draft, who, certificate.now())
     write(path, content)
     return path
 
@@ -60,9 +64,14 @@ def served(connection: Connection, folder: Path) -> list[int]:
 
 
 def _job(connection: Connection, folder: Path) -> Any:
-    here = folder.resolve()
-    rows = connection.execute(select(jobs.c.id, jobs.c.folder, jobs.c.state).order_by(jobs.c.id))
-    return next((row for row in rows if (Path(row.folder) / RUN).resolve() == here), None)
+    """Return the job whose run a folder is, wherever that was moved to; None: there is none."""
+    run = folder.resolve()
+    place = run.parent
+    number = NAME.fullmatch(place.name)
+    if run.name != RUN or not number or marked(place.parent) != identity(connection):
+        return None
+    query = select(jobs.c.id, jobs.c.state).where(jobs.c.id == int(number[1]))
+    return connection.execute(query).one_or_none()
 
 
 def _needed(connection: Connection, folder: Path) -> list[int]:
@@ -71,7 +80,8 @@ def _needed(connection: Connection, folder: Path) -> list[int]:
     if job is None:
         raise LedgerError(
             f"Expected the run of a request of this ledger, got {folder}: such runs are "
-            "JOBS/job-00001/run; any other is certified without a ledger, --ledger ''"
+            "JOBS/job-00001/run, where JOBS is the folder of its workers; any other is certified "
+            "without a ledger, --ledger ''"
         )
     if job.state != "done":
         raise LedgerError(
@@ -91,15 +101,15 @@ def _noted(log: Log, numbers: list[int], draft: "Draft", who: str, made: str) ->
     return content
 
 
-def _lost(connection: Connection, numbers: list[int], draft: "Draft") -> bytes | None:
-    """Sign again what the last row says was signed; None: there is none, or it was another."""
+def _lost(connection: Connection, numbers: list[int], draft: "Draft", path: Path) -> bytes | None:
+    """Sign again what the last row says was signed; None: it is there, or was another key's."""
     rows = [row for row in entries(connection, numbers[0]) if row.what == CERTIFIED]
     if not rows:
         return None
     facts: dict[str, Any] = json.loads(rows[-1].details)
-    content = draft.signed(
-        facts["made"], {name: facts[name] for name in ("requests", "row", "hash")}
-    )
+    if path.exists() and _sha256(path.read_bytes()) == facts["certificate"]:
+        return None
+    content = draft.signed(facts["made"], {name: facts[name] for name in TIE})
     return content if _sha256(content) == facts["certificate"] else None
 
 

@@ -70,10 +70,12 @@ def claim(log: Log, worker: str, lease: float, folder: Path) -> Job | None:
         bad = {request for request in served if changed(connection, request)}
         if not bad:
             return _job(connection, number)
-        _end(log, connection.execute(select(jobs).where(jobs.c.id == number)).one(), "failed")
+        found = connection.execute(select(jobs).where(jobs.c.id == number)).one()
+        _end(log, found, "failed")
         for request in served:
             to: State = "failed" if request in bad else "approved"
             move(log, request, to, worker, CHANGED if request in bad else ALONGSIDE, job=number)
+        clear_ids(Path(found.folder))
     return None
 
 

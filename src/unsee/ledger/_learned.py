@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from unsee.ledger._chain import Entry
+from unsee.ledger._home import is_strange
 from unsee.ledger._line import FILES
 from unsee.ledger._requests import ErasureRequest
 from unsee.ledger._schema import jobs, lines, requests
@@ -41,7 +42,7 @@ class Trained:
 
 
 def all_jobs(ledger: "Ledger") -> list[Trained]:
-    """Return all jobs, with what the log says of them."""
+    """Return all jobs in folders of this ledger's own, with what the log says of them."""
     begun: dict[int, int] = {}
     served: dict[int, set[int]] = defaultdict(set)
     for row in ledger.entries():
@@ -50,7 +51,9 @@ def all_jobs(ledger: "Ledger") -> list[Trained]:
             begun.setdefault(job, row.seq)
             served[job].add(row.request)
     with ledger.reading() as connection:
-        found = connection.execute(select(jobs).order_by(jobs.c.id)).all()
+        rows = connection.execute(select(jobs).order_by(jobs.c.id)).all()
+        strange = {x: is_strange(connection, x) for x in {Path(row.folder).parent for row in rows}}
+        found = [row for row in rows if not strange[Path(row.folder).parent]]
         told = connection.execute(select(requests.c.id, requests.c.config)).all()
     data = {row.id: str(json.loads(row.config)["data"]) for row in told}
     return [

@@ -75,7 +75,7 @@ def _url(text: str) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": WAIT})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": WAIT})
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _: Any) -> None:
@@ -100,7 +100,12 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(
+            url,
+            hide_parameters=True,  # in errors: they are ids
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10},
+        )
     except ImportError as error:
         raise LedgerError(
             f"Expected psycopg for PostgreSQL, got {error}: pip install 'unsee[postgres]'"

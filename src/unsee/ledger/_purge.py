@@ -1,6 +1,7 @@
 """Delete what was kept of a closed request's images, and retire the models that knew them."""
 
 import json
+import re
 import zipfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -195,7 +196,8 @@ def _backups(engine: Engine) -> list[Path]:
     if engine.dialect.name != "sqlite":
         return []
     path = Path(str(engine.url.database))
-    return [*path.parent.glob(f"{path.name}.before-*.bak")]
+    copies = re.compile(re.escape(path.name) + r"\.before-m\d{4}(\.\d+)?\.bak")
+    return [x for x in path.parent.iterdir() if copies.fullmatch(x.name)]
 
 
 def _drop_schemas(connection: Connection) -> int:
@@ -204,7 +206,8 @@ def _drop_schemas(connection: Connection) -> int:
         return 0
     here = connection.execute(text("SELECT current_schema()")).scalar_one()
     names = inspect(connection).get_schema_names()
-    copies = [name for name in names if name.startswith(f"{here}_before_m")]
+    ours = re.compile(re.escape(here) + r"_before_m\d{4}(_\d+)?")
+    copies = [name for name in names if ours.fullmatch(name)]
     for name in copies:
         connection.execute(text(f'DROP SCHEMA "{name}" CASCADE'))
     return len(copies)

@@ -3,11 +3,12 @@
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from unsee.ledger._chain import canonical
@@ -17,6 +18,10 @@ from unsee.ledger._terms import Scope
 
 EMPTIED = (scopes, keys)
 PATIENCE = 2000  # milliseconds
+OLDER = text(  # sessions that may still see what was there before transaction :last
+    "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+    "current_database() AND age(backend_xmin) > age(CAST(CAST(:last AS text) AS xid))"
+)
 ERROR = "error.txt"  # in a job's folder, the text of what failed; the log has its kind alone
 
 
@@ -63,8 +68,9 @@ def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
 
     SQLite: deleted bytes are zeros already (``secure_delete``); the write-ahead log, which holds
     older states of pages, is written back and cut to nothing.
-    PostgreSQL: the two tables are rebuilt.  Its own write-ahead log is the server's, and goes when
-    the server recycles it: see docs/erasure-requests.md.
+    PostgreSQL: the two tables are rebuilt, without what no snapshot sees any more.  Its own
+    write-ahead log is the server's, and goes when the server recycles it: see
+    docs/erasure-requests.md.
 
     Args:
         engine: of the database.
@@ -73,9 +79,7 @@ def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
     """
     with outside_transactions(engine) as connection:
         if engine.dialect.name == "postgresql":
-            for table in EMPTIED:
-                connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
-            return True
+            return _rebuilt(connection)
         patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
         connection.exec_driver_sql(f"PRAGMA busy_timeout={PATIENCE}")  # nobody can write meanwhile
         try:
@@ -89,3 +93,24 @@ def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
         return not busy
+
+
+def _rebuilt(connection: Connection) -> bool:
+    """Rebuild the emptied tables of PostgreSQL; False: an older snapshot still sees the rows."""
+    last = connection.exec_driver_sql("SELECT mod(txid_current(), 4294967296)").scalar_one()
+    end = time.monotonic() + PATIENCE / 1000
+    while (older := connection.execute(OLDER, {"last": str(last)}).scalar_one()) and (
+        time.monotonic() < end
+    ):
+        time.sleep(0.05)
+    connection.exec_driver_sql(f"SET lock_timeout = {PATIENCE}")
+    try:
+        for table in EMPTIED:
+            connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
+    except OperationalError as error:
+        if "lock timeout" not in str(error.orig):
+            raise
+        return False
+    finally:
+        connection.exec_driver_sql("RESET lock_timeout")
+    return not older

@@ -18,6 +18,7 @@ from unsee import events
 from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
 from unsee.ledger import _jobs as jobs, _models as models
 from unsee.ledger._chain import Log
+from unsee.ledger._home import settle
 from unsee.ledger._jobs import RUN, Job
 from unsee.ledger._ledger import Ledger
 from unsee.ledger._terms import Scope
@@ -84,9 +85,12 @@ class Worker:
         """Do one job; False: there is none.
 
         Raises:
+            OptionError: if the jobs in the folder are another ledger's.
             UnseeError: if the ledger fails; what a run raises is noted down instead.
 
         """
+        with self.ledger.reading() as connection:
+            settle(connection, self.folder)
         with self.ledger.writing() as log:
             job = jobs.claim(log, self.name, self.lease, self.folder)
         if job is None:

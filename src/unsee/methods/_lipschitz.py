@@ -51,4 +51,5 @@ def lipschitz(
 
 def steepness(z: Tensor, far: Tensor, change: Tensor) -> Tensor:
     """Return the change of logits ``[B, K]`` per unit of change of the images: ``[B]``, eq. 4."""
-    return torch.linalg.vector_norm(z - far, dim=1) / change.flatten(1).norm(dim=1)
+    found: Tensor = torch.linalg.vector_norm(z - far, dim=1) / change.flatten(1).norm(dim=1)
+    return found

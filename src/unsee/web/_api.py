@@ -104,6 +104,12 @@ class Told(BaseModel):
     run: str | None
 
 
+class Shown(Told):
+    """A request, and what was said of its checklist so far."""
+
+    checklist: dict[str, str]  # item: done or refused
+
+
 class Listed(BaseModel):
     """A part of the requests, the one that is due first at the front."""
 
@@ -173,9 +179,10 @@ async def preview(scope: Scope, request: Request, visitor: Requester, desk: AtDe
 
 
 @router.get("/requests/{number}")
-def one(number: Number, visitor: Reader, desk: AtDesk) -> Told:
+def one(number: Number, visitor: Reader, desk: AtDesk) -> Shown:
     """Show one request."""
-    return told(desk, request_of(desk, number))
+    found = told(desk, request_of(desk, number))
+    return Shown(**found.model_dump(), checklist=desk.ledger.answers(number))
 
 
 @router.get("/requests/{number}/log")

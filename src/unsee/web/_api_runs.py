@@ -43,6 +43,7 @@ class Verified(BaseModel):
 
     passed: bool
     trusted: bool = False  # whether the key was given, and not the one inside the certificate
+    own: bool = False  # whether it was this server's, since none was sent
     keyid: str = ""
     subjects: list[dict[str, Any]] = []
     predicate: dict[str, Any] = {}
@@ -142,6 +143,8 @@ def verify(signed: Signed, visitor: Reader, desk: AtDesk) -> Verified:
 def compare(visitor: Reader, desk: AtDesk, run: Names) -> list[Beside]:
     """Put runs side by side: what each measured, and how it differs from the first."""
     names = [*dict.fromkeys(run)]
+    if len(names) < 2:
+        raise RunError(f"Expected two runs to compare, got {len(names)}")
     found = [_finished(desk, name, arrays=True) for name in names]
     return [
         Beside(

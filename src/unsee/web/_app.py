@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +18,7 @@ from unsee.web._doors import Doors
 from unsee.web._ids import clear_left
 from unsee.web._shelf import NotFound
 from unsee.web._template import page
-from unsee.web._visitors import Nobody, forget_cookie, is_in
+from unsee.web._visitors import Nobody, Reader, forget_cookie, is_in
 
 API = "/api/v1"
 KINDS = {
@@ -47,7 +48,7 @@ def application(
         description="Erasure requests, the runs that serve them, and the evidence.",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        openapi_url=f"{API}/openapi.json",
+        openapi_url=None,  # it is handed out to who has come in
     )
     app.state.desk, app.state.access, app.state.streams = desk, access, _progress.Streams()
     for room in (_api, _api_runs):
@@ -55,6 +56,7 @@ def application(
     for room in (_pages, _runs, _certificates, _progress):
         app.include_router(room.router, include_in_schema=False)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)
+    app.add_api_route(f"{API}/openapi.json", _described, include_in_schema=False)
     app.add_exception_handler(Nobody, _nobody)
     app.add_exception_handler(UnseeError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -78,6 +80,12 @@ def _static(name: str) -> Response:
         raise NotFound(f"Expected one of this server's own files, got {name[:80]!r}")
     kind = KINDS[f".{name.rpartition('.')[2]}"]
     return Response(content, media_type=kind, headers={"cache-control": "private, max-age=3600"})
+
+
+def _described(request: Request, visitor: Reader) -> dict[str, Any]:
+    """Describe the API."""
+    app: FastAPI = request.app
+    return app.openapi()
 
 
 def _wants_json(request: Request) -> bool:
@@ -104,7 +112,9 @@ async def _nobody(request: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    return _answer(request, 404 if isinstance(error, NotFound) else 422, str(error))
+    desk: Desk = request.app.state.desk
+    why = desk.shelf.without_root(str(error))
+    return _answer(request, 404 if isinstance(error, NotFound) else 422, why)
 
 
 async def _malformed(request: Request, error: Exception) -> Response:

@@ -54,6 +54,7 @@ def verified(desk: Desk, content: bytes, key: str) -> dict[str, object]:
     return {
         "passed": True,
         "trusted": passed.trusted,
+        "own": passed.trusted and not key.strip(),
         "keyid": passed.keyid,
         "predicate": passed.predicate,
         "subjects": passed.statement["subject"],

@@ -155,7 +155,8 @@ class Desk:
     def run_of(self, request: ErasureRequest) -> str | None:
         """Return the name of the run that serves a request, None before there is one."""
         name = "" if request.job is None else place_of(request.job)
-        return name if self.shelf.has(name) else None
+        ours = self.shelf.has(name) and self.ledger.served(self.shelf.folder(name))
+        return name if ours else None
 
     def families(self) -> dict[int, list[tuple[int, Model]]]:
         """Return the models by line; each with its distance from the original, parents first."""
@@ -190,10 +191,11 @@ class Desk:
         if self.key is None:
             raise OptionError("Expected a key to sign with, got none: unsee serve --key FILE")
         from unsee.certificate import certify
+        from unsee.folder import of_a_ledger
 
         folder = self.shelf.folder(name)
         with keeping_place():
-            if self.ledger.served(folder):
+            if of_a_ledger(folder):
                 self.ledger.certify(folder, self.key, by=visitor.name)
             else:
                 certify(folder, self.key)

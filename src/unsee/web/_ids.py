@@ -36,8 +36,9 @@ def clear_left() -> None:
         except OSError:  # of another user, or gone by now
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+            if os.fstat(handle).st_uid == os.getuid():
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
         except BlockingIOError:  # somebody needs it
             continue
         finally:

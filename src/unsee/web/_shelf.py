@@ -55,6 +55,12 @@ class Shelf:
             raise NotFound(f"Expected the name of a run below {self.root.name}, got {name[:100]!r}")
         return place
 
+    def without_root(self, words: str) -> str:
+        """Return words without the place of this folder: visitors know runs by their names."""
+        for root in (self.root.resolve(), self.root.absolute()):
+            words = words.replace(f"{root}/", "")
+        return words
+
     def finished(self, name: str) -> bool:
         """Return whether a run has come to its audit."""
         return (self.folder(name) / AUDIT).is_file()
