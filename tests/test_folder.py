@@ -366,3 +366,15 @@ def test_what_is_no_finished_run_is_refused(tmp_path, damage):
         np.savez(tmp_path / "arrays.npz", a=np.array([object()], dtype=object))
     with pytest.raises(RunError):
         load_run(tmp_path)
+
+
+def test_a_part_that_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    left = tmp_path / f"audit.json.{gone.pid}-0123abcd.part"
+    alive = tmp_path / f"audit.json.{os.getppid()}-0123abcd.part"
+    others = [tmp_path / f"other.json.{gone.pid}-0123abcd.part", tmp_path / "audit.json.mine.part"]
+    for path in (left, alive, *others):
+        path.write_text("half")
+    write(tmp_path / "audit.json", b"{}")
+    assert not left.exists() and all(path.exists() for path in (alive, *others))

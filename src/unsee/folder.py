@@ -1,5 +1,6 @@
 """A run folder: files that are written whole, and not made again once they are there."""
 
+import glob
 import hashlib
 import io
 import json
@@ -23,13 +24,12 @@ from unsee.nouns import Run
 
 CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
 CERTIFICATE = "certificate.json"
-OWNER = ".ledger"  # in a folder of jobs: whose they are
 FILES = (
     *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
     *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
     CERTIFICATE,
 )
-PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
+PART = re.compile(r".+\.(\d+)-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
 Facts = dict[str, Any]
 Begun = Literal["continue", "refuse", "replace"]  # what to do with a run that is there already
 
@@ -46,6 +46,9 @@ def write(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            if _is_orphan(left):
+                left.unlink(missing_ok=True)
         try:
             with part.open("xb") as file:
                 file.write(content)
@@ -70,6 +73,16 @@ def write(path: Path, content: bytes) -> None:
         raise StorageError(
             f"Expected to write {path}, got {error}: free some space, then --resume"
         ) from error
+
+
+def _is_orphan(part: Path) -> bool:
+    """Return whether no process of this machine is at work on a part of a file."""
+    begun = PART.fullmatch(part.name)
+    try:
+        os.kill(int(begun[1]) if begun else os.getpid(), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # and no other user's
+    return False
 
 
 def digest(path: Path) -> str:
@@ -281,8 +294,3 @@ def load_run(path: Path, *, with_arrays: bool = True) -> Run:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"Expected a folder with a finished run, got {path}: {error}") from error
     return Run.from_json(text, arrays)
-
-
-def of_a_ledger(place: Path) -> bool:
-    """Return whether a run was made by a worker, in the folder of some ledger's jobs."""
-    return (place.resolve().parent.parent / OWNER).is_file()

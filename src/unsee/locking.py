@@ -1,4 +1,4 @@
-"""One process at a time: a lock that says who holds it, since when."""
+"""Whose a folder is: one process's at a time, by a lock that says so; one ledger's for good."""
 
 import contextlib
 import fcntl
@@ -12,6 +12,7 @@ from typing import TextIO
 
 from unsee.errors import BusyError, StorageError
 
+OWNER = ".ledger"  # in a folder of jobs: of which ledger they are
 HOLDER = re.compile(r"(\d+) (\S+) ([\dT:+-]+)\n")  # process, machine, since
 
 
@@ -56,3 +57,8 @@ def _holder(lock: TextIO) -> str:
     lock.seek(0)
     found = HOLDER.fullmatch(lock.read(500))
     return " (process {} on {}, since {})".format(*found.groups()) if found else ""
+
+
+def of_a_ledger(run: Path) -> bool:
+    """Return whether a run was made by a worker, in the folder of some ledger's jobs."""
+    return (run.resolve().parent.parent / OWNER).is_file()

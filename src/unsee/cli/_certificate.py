@@ -70,7 +70,7 @@ def certify(
     path = flags.new_file(out, force=force) if out else None
     signer = Path(flags.required(key, "--key", "unsee-key.pem"))
     from unsee import certificate
-    from unsee.folder import of_a_ledger
+    from unsee.locking import of_a_ledger
 
     passphrase = _passphrase(passphrase_file)
     if url is None and of_a_ledger(Path(run)):

@@ -8,8 +8,9 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from unsee.errors import OptionError
-from unsee.folder import OWNER, write
+from unsee.folder import write
 from unsee.ledger._schema import events
+from unsee.locking import OWNER
 
 
 def identity(connection: Connection) -> str:

@@ -191,7 +191,7 @@ class Desk:
         if self.key is None:
             raise OptionError("Expected a key to sign with, got none: unsee serve --key FILE")
         from unsee.certificate import certify
-        from unsee.folder import of_a_ledger
+        from unsee.locking import of_a_ledger
 
         folder = self.shelf.folder(name)
         with keeping_place():
