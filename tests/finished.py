@@ -29,7 +29,9 @@ def config_of(run, **changes):
     return Config(**facts | changes)
 
 
-def finished(place, run=None, *, model=None, pt=None, digests=None, skip=(), **changes):
+def finished(
+    place, run=None, *, model=None, pt=None, digests=None, skip=(), arrays=False, **changes
+):
     """Write the folder of a finished run and return its path.
 
     Args:
@@ -39,6 +41,7 @@ def finished(place, run=None, *, model=None, pt=None, digests=None, skip=(), **c
         pt: the bytes of ``model.pt``.
         digests: of further files that the run was given.
         skip: stages that it did not get to.
+        arrays: whether the run's arrays are kept, too.
         changes: of its Config.
 
     """
@@ -58,7 +61,7 @@ def finished(place, run=None, *, model=None, pt=None, digests=None, skip=(), **c
     if config.oracle == "retrain":
         stages["retrain"] = "retrained.safetensors", weights(2)
     stages["audit"] = "audit.json", run.to_json().encode()
-    stages["arrays"] = "arrays.npz", pack_arrays({})
+    stages["arrays"] = "arrays.npz", pack_arrays(run.arrays if arrays else {})
     stages["report"] = "report.html", b"<!doctype html>"
     for stage, (file, content) in stages.items():
         if stage not in skip:

@@ -52,7 +52,7 @@ def server(tmp_path_factory):
     (folder / "slow.py").write_text(SLOW)
     (folder / "jobs").mkdir()
     for name in ("first", "second"):
-        finished(folder / "jobs" / name)
+        finished(folder / "jobs" / name, arrays=True)
     method = ("--method", f"{folder / 'slow.py'}:slowly")
     command = [*UNSEE, "serve", *places, "--port", str(port), *signs, *SETTINGS, *method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -199,6 +199,42 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
         accessible(looks.page)
         sound(looks)
     assert looks.go("/requests/1").locator("form[action^='/requests']").count() == 0
+
+
+AT = """n => {
+    const panel = document.querySelector(".panel"), chart = echarts.getInstanceByDom(panel);
+    const point = chart.getOption().series[2].data[n], box = panel.getBoundingClientRect();
+    const [x, y] = chart.convertToPixel({ seriesIndex: 2 }, point);
+    return [box.x + x, box.y + y];
+}"""
+FITS = """() => [...document.querySelectorAll(".panel")].map((panel) =>
+    panel.querySelector("canvas").getBoundingClientRect().width <= panel.clientWidth)"""
+MARKED = """() => [...document.querySelectorAll(".panel")].map(
+    (panel) => echarts.getInstanceByDom(panel).getOption().series[3].data)"""
+
+
+def test_a_point_shows_its_picture_under_the_mouse_and_is_marked_in_every_panel(browser, server):
+    tab = Tab(browser, server, "auditor")
+    page = tab.go("/runs/first")
+    page.locator("canvas").nth(2).wait_for()
+    page.locator(".panel").first.scroll_into_view_if_needed()
+    assert page.evaluate(FITS) == [True, True, True]
+    data = page.evaluate("fetch('/runs/first/map').then((answer) => answer.json())")
+    assert data["models"] == ["original", "unlearned", "retrained"]
+    for n in data["pictures"]:  # until one is not behind another point
+        place = page.evaluate(AT, int(n))
+        page.mouse.move(*place)
+        page.locator(".picked", has_text="forgotten image").wait_for()
+        page.wait_for_timeout(50)
+        if page.locator(".picked img").count():
+            break
+    assert page.locator(".picked img").get_attribute("src").startswith("data:image/png;base64,")
+    assert page.evaluate(MARKED) == [[], [], []]
+    page.mouse.click(*place)
+    shown = int(re.search(r"forgotten image (\d+)", page.inner_text(".picked"))[1]) - 1
+    assert page.evaluate(MARKED) == [[data["points"][m]["gone"][shown]] for m in data["models"]]
+    assert page.input_value("#pick") == str(shown)
+    sound(tab)
 
 
 @pytest.mark.parametrize("width, scheme", [(400, "dark"), (1200, "light")])

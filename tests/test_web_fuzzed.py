@@ -8,13 +8,16 @@ pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 pytest.importorskip("schemathesis", reason="needs schemathesis to draw messages")
 
 import schemathesis
-from hypothesis import given, settings
+from finished import finished
+from hypothesis import given, settings, strategies as st
 
+from unsee.certificate import new_key
 from unsee.ledger import Ledger
 from unsee.nouns import Config
 from unsee.web import Desk, Shelf, application, fresh
 from unsee.web._aside import Aside
 
+RUNS = ("one", "two")
 EXPECTED = (200, 201, 401, 403, 404, 405, 413, 414, 422)
 COUNTED = {  # what a preview's own process would say after seconds: that has its own tests
     "data": "digits",
@@ -41,7 +44,11 @@ class Counted(Aside):
 def described(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed")
     with Ledger(str(folder / "ledger.sqlite")) as ledger:
-        desk = Desk(ledger, Shelf(folder / "jobs"), Config(data="digits"), aside=Counted())
+        key, shelf = folder / "key.pem", Shelf(folder / "jobs")
+        new_key(key)
+        desk = Desk(ledger, shelf, Config(data="digits"), key, aside=Counted())
+        for name in RUNS:
+            (finished(shelf.root / name) / "report.html").write_text("<p>the report</p>")
         for n in range(3):
             desk.ledger.add(f"case-{n}", desk.config, by="ana", rule="class=1")
         access, tokens = fresh()
@@ -59,8 +66,12 @@ def test_every_message_gets_an_answer(described):
         operation = found.ok()
 
         @settings(max_examples=15, deadline=None, derandomize=True, database=None)
-        @given(case=operation.as_strategy())
-        def ask(case):
+        @given(case=operation.as_strategy(), there=st.booleans())
+        def ask(case, there):
+            if there and "name" in (case.path_parameters or {}):
+                case.path_parameters["name"] = RUNS[0]
+            if there and "run" in (case.query or {}):
+                case.query["run"] = [*RUNS]
             answer = case.call()
             seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
             assert answer.status_code in EXPECTED, f"{case.method} {case.path}: {answer.text}"
@@ -68,4 +79,4 @@ def test_every_message_gets_an_answer(described):
                 assert "Traceback" not in answer.text and "/src/" not in answer.text
 
         ask()
-    assert {200, 404, 422} <= seen.keys(), seen  # it came through, found nothing, was refused
+    assert {200, 201, 404, 422} <= seen.keys(), seen  # came through, was made, not found, refused

@@ -42,11 +42,15 @@ function draw(section, data) {
   }
   const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
   const axes = limits(data.points);
-  const charts = data.models.map((model) => {
+  const panels = data.models.map(() => {
     const panel = document.createElement("div");
     panel.className = "panel";
     place.append(panel);
-    const chart = echarts.init(panel, null, { renderer: "canvas" });
+    return panel;
+  });
+  // When all are there: a chart is as large as its panel was, and each one more makes the others narrower.
+  const charts = data.models.map((model, k) => {
+    const chart = echarts.init(panels[k], null, { renderer: "canvas" });
     chart.setOption(option(model, data, axes, dark));
     chart.on("mouseover", { seriesName: "forgotten" }, (at) => show(at.dataIndex));
     chart.on("click", { seriesName: "forgotten" }, (at) => pick(at.dataIndex));
