@@ -155,6 +155,7 @@ def fleets(place: Path, models: int, epochs: int) -> list[str]:
         same = sum(found.get(name) == digest for name, digest in wanted.items())
         whole = len([*fleet.glob("oracle-*.json")])
         rows.append(f"| {name} | {seconds:.0f} | {whole} of {models} | {same} of {len(wanted)} |")
+        expected((whole, same), (models, len(wanted)), f"models and equal files of {name}")
 
     row("loky, 2 processes", finished(*UNSEE, *asked, "--out", str(loky))[0], loky)
     with two_nodes(place / "ray") as (address, second):
@@ -168,7 +169,42 @@ def fleets(place: Path, models: int, epochs: int) -> list[str]:
         if process.returncode:
             raise SystemExit(f"the fleet ended with {process.returncode}:\n{said}")
         row("Ray, one of 2 nodes killed", time.monotonic() - start, harmed)
+        return [*rows, "", *grids(place, address)]
+
+
+GRID = """title = "Two cells"
+data = ["digits"]
+forget = ["class=3"]
+methods = ["finetune", "noop"]
+seeds = 1
+
+[config]
+arch = "convnet"
+train_epochs = 6
+"""
+
+
+def grids(place: Path, address: str) -> list[str]:
+    """Measure a grid on this machine and on what is left of a cluster."""
+    (place / "two.toml").write_text(GRID)
+    rows = ["| grid | seconds | cells | figures equal to loky's |", "|---|---|---|---|"]
+    found: dict[str, dict[str, Any]] = {}
+    for name, more in (("loky", ()), ("Ray", ("--backend", "ray", "--address", address))):
+        results = place / f"grid {name}"
+        where = ("--results", str(results), "--work", str(place / f"work {name}"), "--jobs", "2")
+        seconds, _ = finished(*UNSEE, "bench", "run", str(place / "two.toml"), *where, *more)
+        cells = {path.stem: json.loads(path.read_text()) for path in results.glob("digits-*.json")}
+        found[name] = {cell: record["models"] for cell, record in cells.items()}
+        same = sum(x == found["loky"][cell] for cell, x in found[name].items())
+        rows.append(f"| {name} | {seconds:.0f} | {len(cells)} of 2 | {same} of 2 |")
+        expected((len(cells), same), (2, 2), f"cells and equal cells of {name}")
     return rows
+
+
+def expected(got: object, wanted: object, what: str) -> None:
+    """End with an error where something is not as it has to be."""
+    if got != wanted:
+        raise SystemExit(f"Expected {wanted} {what}, got {got}")
 
 
 def children(process: "subprocess.Popen[str]") -> list[int]:
@@ -201,8 +237,10 @@ def jobs(place: Path, epochs: int) -> list[str]:
     seconds = time.monotonic() - start
     told = next((line for line in said.splitlines() if line.startswith("unsee: ")), "nothing")
     finished(*TORCHRUN, *asked, "--out", str(harmed))
+    expected(process.returncode != 0, True, "as to whether a harmed job fails")
     names = [f"{file}.safetensors" for file in MODELS.values()]
     equal = sum((harmed / name).read_bytes() == (two / name).read_bytes() for name in names)
+    expected((same, equal), (len(pairs), len(names)), "equal figures and models")
     return [
         "| job | seconds | what came of it |",
         "|---|---|---|",
@@ -222,8 +260,8 @@ MODELS = {"original": "original", "unlearned": "model", "retrained": "retrained"
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--models", type=int, default=8, help="of each fleet")
-    parser.add_argument("--epochs", type=int, default=6, help="of every training")
+    parser.add_argument("--models", type=int, default=6, help="of each fleet")
+    parser.add_argument("--epochs", type=int, default=2, help="of every training")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         load = os.getloadavg()[0]

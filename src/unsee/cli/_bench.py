@@ -51,6 +51,8 @@ def bench_run(
     keep: Annotated[
         bool, Option("--keep", help="Leave the run folders, with reports and models.")
     ] = False,
+    backend: flags.Backend = "loky",
+    address: flags.Address = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Measure the cells of a grid that are not there yet, each a run of its own.
@@ -58,12 +60,12 @@ def bench_run(
     A stopped call goes on when it is given again. A cell that fails is written down with its
     reason, and the others go on.
     """
-    from unsee import console
+    from unsee import console, parallel
     from unsee.benchmark import running
 
     asked = running.read_grid(Path(grid))
     place, scratch = _places(grid, results, work)
-    with console.progress(quiet=quiet):
+    with console.progress(quiet=quiet), parallel.spread(backend, address):
         done = running.bench(
             asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
         )
