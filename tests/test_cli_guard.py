@@ -31,6 +31,7 @@ def too_much(*_, **__):
         (errors.BusyError("x"), 4),
         (errors.StorageError("x"), 5),
         (errors.DeviceMemoryError("x"), 6),
+        (errors.WorkerError("x"), 7),
         (MemoryError(), 6),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), 6),
         (OSError(errno.ENOSPC, "No space left on device"), 5),

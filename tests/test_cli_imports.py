@@ -12,7 +12,10 @@ from unsee.cli import VERBS
 from unsee.folder import pack_arrays
 
 TENSORS = {"torch", "torchvision", "timm", "sklearn"}
-HEAVY = TENSORS | {"numpy", "scipy", "matplotlib", "pyarrow", "rich", "PIL", "pandas", "joblib"}
+HEAVY = TENSORS | {
+    *("numpy", "scipy", "matplotlib", "pyarrow", "rich", "PIL", "pandas", "joblib", "ray"),
+    *("sqlalchemy", "alembic", "fastapi", "uvicorn", "cryptography", "jinja2"),
+}
 
 
 def imported(*arguments, code=0):

@@ -223,14 +223,20 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(config, tmp_
 class Waits(TorchDispatchMode):
     """Counts the values that Python asks of tensors: on a GPU it waits for each of them."""
 
-    ASKED = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")
+    ASKED = (
+        *("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "allclose"),
+        *("bincount", "repeat_interleave", "unique_dim"),
+    )
 
     def __init__(self):
         super().__init__()
         self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func.overloadpacket.__name__ in self.ASKED
+        name = func.overloadpacket.__name__
+        rows = args[1] if name in ("index", "index_put_", "index_put") else ()
+        by_mask = any(x is not None and x.dtype == torch.bool for x in rows)
+        self.count += name in self.ASKED or by_mask
         return func(*args, **(kwargs or {}))
 
 

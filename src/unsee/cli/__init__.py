@@ -32,9 +32,10 @@ VERBS = (  # in the order of --help and of docs/cli.md: the main road, its stage
     *("run", "sequence", "oracles", "train", "buffer", "unlearn", "audit", "explain"),
     *("report", "compare", "certify", "verify", "methods", "policy", "worker", "models", "purge"),
     "serve",
-    *("bench", "keys", "request", "ledger"),  # groups of verbs; they stand last, as they register
+    *("bench", "keys", "request", "ledger"),  # groups of verbs; they stand last
 )
 app.registered_commands.sort(key=lambda verb: VERBS.index(verb.callback.__name__))  # type: ignore[union-attr]
+app.registered_groups.sort(key=lambda group: VERBS.index(str(group.name)))
 
 
 def call(*arguments: str) -> int:
