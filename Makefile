@@ -71,6 +71,7 @@ ablation: $(STAMP)
 
 ledger: $(STAMP)
 	$(BIN)/python verify/ledger_load.py --real
+	$(BIN)/python verify/list_page.py
 
 torture: $(STAMP)
 	$(BIN)/python verify/torture.py

@@ -46,7 +46,7 @@ def filled(path: Path) -> None:
                 dates = {"received": str(facts["received"]), "due": str(facts["due"])}
                 log.append(n + 1, "ana", "received", **dates)
             for n in range(ROWS - REQUESTS):
-                log.append(n % REQUESTS + 1, "ana", "checklist done", item="caches")
+                log.append(n % REQUESTS + 1, "ana", "looked at", "as often as such rows there are")
         found = ledger.verify()
         if found.bad is not None or found.count != ROWS:
             raise ArithmeticError(f"Expected a log of {ROWS} rows that verifies, got {found}")
