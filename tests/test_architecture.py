@@ -15,7 +15,7 @@ import unsee
 LAYERS = [
     *("errors", "events", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
     *("functional", "data", "models", "distributed", "training", "explanation", "methods"),
-    *("testing", "audits", "locking", "folder", "accounting", "verdict", "reporting"),
+    *("testing", "audits", "locking", "folder", "unnamed", "accounting", "verdict", "reporting"),
     *(
         "requirements",
         "references",

@@ -4,13 +4,16 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from runs import example
 
 from unsee.cli import VERBS
 from unsee.folder import pack_arrays
+from unsee.ledger import Ledger
 
+CERTIFICATE = str(Path(__file__).parent / "golden" / "certificates" / "v1-ledger.json")
 TENSORS = {"torch", "torchvision", "timm", "sklearn"}
 HEAVY = TENSORS | {
     *("numpy", "scipy", "matplotlib", "pyarrow", "rich", "PIL", "pandas", "joblib", "ray"),
@@ -32,6 +35,16 @@ def imported(*arguments, code=0):
 def test_the_help_of_a_verb_imports_nothing_heavy(verb):
     packages, _ = imported(verb, "--help")
     assert not packages & HEAVY
+
+
+@pytest.mark.parametrize(
+    "asked", [("request", "list", "--ledger", "ledger.sqlite"), ("verify", CERTIFICATE)]
+)
+def test_what_reads_a_ledger_or_a_certificate_draws_nothing(asked, tmp_path, monkeypatch):
+    Ledger(str(tmp_path / "ledger.sqlite")).engine.dispose()
+    monkeypatch.chdir(tmp_path)
+    packages, _ = imported(*asked)
+    assert not packages & (TENSORS | {"scipy", "matplotlib", "PIL", "jinja2", "pyarrow", "ray"})
 
 
 @pytest.mark.parametrize("asked", [("--help",), ("--version",), ("policy",)])

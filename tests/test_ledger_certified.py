@@ -8,10 +8,11 @@ import runs
 from finished import finished
 
 import unsee
+from unsee import folder
 from unsee.certificate import new_key
 from unsee.cli import call
 from unsee.errors import LedgerError, StorageError
-from unsee.ledger import CHECKLIST, Ledger, Worker, _certified
+from unsee.ledger import CHECKLIST, Ledger, Worker
 from unsee.ledger._chain import Log
 from unsee.nouns import Config
 
@@ -32,8 +33,8 @@ def full(path, content):
     raise StorageError("no room")
 
 
-def pipeline(config, folder):
-    finished(folder)
+def pipeline(config, place):
+    finished(place)
     return runs.example()
 
 
@@ -71,7 +72,7 @@ def test_a_certificate_names_the_last_row_of_the_log_and_a_row_names_it(ledger, 
 
 def test_a_row_whose_file_was_lost_gets_the_same_file_again(ledger, run, key, monkeypatch):
     with monkeypatch.context() as m, pytest.raises(StorageError):
-        m.setattr(_certified, "write", full)
+        m.setattr(folder, "write", full)
         ledger.certify(run, key, by="ben")
     assert not (run / "certificate.json").exists() and len(rows(ledger, 1)) == 1
     monkeypatch.setattr("unsee.certificate.now", lambda: "2031-01-01T00:00:00Z")
@@ -83,7 +84,7 @@ def test_a_row_whose_file_was_lost_gets_the_same_file_again(ledger, run, key, mo
 def test_a_file_that_was_lost_beside_an_older_one_is_made_too(ledger, run, key, monkeypatch):
     first = ledger.certify(run, key, by="ben").read_bytes()
     with monkeypatch.context() as m, pytest.raises(StorageError):
-        m.setattr(_certified, "write", full)
+        m.setattr(folder, "write", full)
         ledger.certify(run, key, by="ben")
     assert (run / "certificate.json").read_bytes() == first and len(rows(ledger, 1)) == 2
     second = ledger.certify(run, key, by="ben").read_bytes()
@@ -125,10 +126,10 @@ def test_a_run_of_no_audited_request_is_refused(ledger, key, tmp_path):
         ledger.certify(finished(tmp_path / "own"), key, by="ben")
     ledger.approve(ledger.add("case-1", Config(), by="ana", rule="class=1"), by="ben")
 
-    def asks_at_once(config, folder):
-        finished(folder)
+    def asks_at_once(config, place):
+        finished(place)
         with pytest.raises(LedgerError, match="which is running: wait"):
-            ledger.certify(folder, key, by="ben")
+            ledger.certify(place, key, by="ben")
         return runs.example()
 
     Worker(ledger, tmp_path / "jobs", name="w", run=asks_at_once).serve(once=True)

@@ -20,7 +20,7 @@ from unsee.fleets import oracles
 from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
 from unsee.nouns import Config, Run
-from unsee.reporting._unnamed import without_names
+from unsee.unnamed import without_names
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
 ALL = [*CHECKLIST]

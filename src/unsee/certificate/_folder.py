@@ -10,7 +10,7 @@ from unsee.certificate._weights import Digests, digests
 from unsee.errors import RunError
 from unsee.folder import CONFIG, STAGES
 from unsee.nouns import Run
-from unsee.reporting import LEFT_OUT, unnamed
+from unsee.unnamed import LEFT_OUT, unnamed
 
 AUDIT, LAST = "audit.json", "report"  # the stage that is finished last
 INPUTS = ("model", "init", "buffer", "policy", "oracle", "validation")  # digests, where given

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from unsee.errors import LedgerError
-from unsee.folder import CERTIFICATE, write
 from unsee.ledger._chain import Log
 from unsee.ledger._home import identity, marked
 from unsee.ledger._jobs import RUN, served_by
@@ -44,6 +43,7 @@ def certify(
 
     """
     from unsee import certificate
+    from unsee.folder import CERTIFICATE, write
 
     with ledger.reading() as connection:
         _needed(connection, folder)

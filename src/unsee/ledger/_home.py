@@ -8,7 +8,6 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from unsee.errors import OptionError
-from unsee.folder import write
 from unsee.ledger._schema import events
 from unsee.locking import OWNER
 
@@ -34,6 +33,8 @@ def settle(connection: Connection, folder: Path) -> None:
         StorageError: if the disk refuses.
 
     """
+    from unsee.folder import write
+
     own = identity(connection)
     if own and not (folder / OWNER).exists():
         folder.mkdir(parents=True, exist_ok=True)

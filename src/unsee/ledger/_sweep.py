@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unsee.ledger._jobs import RUN
-from unsee.reporting import LEFT_OUT, unnamed
+from unsee.unnamed import LEFT_OUT, unnamed
 
 AUDIT, REPORT, FIGURES = "audit.json", "report.html", "figures"
 OF_A_RUN = (  # what may name or show images, by their ids, pixels or digests

@@ -13,5 +13,4 @@ from unsee.reporting._history import (
 from unsee.reporting._page import page as page, report as report
 from unsee.reporting._redact import redacted as redacted
 from unsee.reporting._safety import safety as safety
-from unsee.reporting._unnamed import LEFT_OUT as LEFT_OUT, unnamed as unnamed
 from unsee.reporting._words import result as result
