@@ -5,9 +5,13 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import resource
 import sqlite3
+import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -583,6 +587,80 @@ def test_a_server_that_ends_a_session_mid_transaction_is_an_error_that_says_so(p
                 other.execute(ends)
             log.connection.execute(sqlalchemy.text("SELECT 1"))
         assert ledger.show(number).state == "received" and ledger.verify().why == ""
+
+
+@pytest.fixture
+def nobody():
+    """Return a way to be a user without privileges for a while: root may write what nobody may."""
+
+    @contextmanager
+    def become():
+        if os.getuid() != 0:
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return become
+
+
+@pytest.mark.parametrize("beside", [0o755, 0o777])
+def test_a_file_that_may_only_be_read_says_so_and_stays_as_it_is(nobody, beside):
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "a.sqlite"
+        with Ledger(str(path)) as ledger:
+            number = added(ledger)
+        path.chmod(0o444)
+        Path(place).chmod(beside)
+        before = path.read_bytes()
+        wanted = pytest.raises(StorageError, match="can be written.*nothing was changed")
+        with nobody(), wanted, Ledger(str(path)) as ledger:
+            assert ledger.show(number).state == "received" and ledger.verify().why == ""
+            ledger.approve(number, by="ben")
+        Path(place).chmod(0o755)
+        assert path.read_bytes() == before
+
+
+def test_a_transaction_that_may_only_read_says_so(postgres):
+    """As all of them are on a standby."""
+    with Ledger(postgres()) as ledger:
+        number = added(ledger)
+        wanted = pytest.raises(StorageError, match="read-only transaction.*nothing was changed")
+        with wanted, ledger.writing() as log:
+            log.connection.execute(sqlalchemy.text("SET TRANSACTION READ ONLY"))
+            move(log, number, "approved", "ben")
+        assert ledger.show(number).state == "received" and ledger.verify().why == ""
+
+
+def test_a_deadlock_takes_one_step_back_whole_and_says_try_again(postgres):
+    """Writers of a ledger take their locks in one order; others in the database may not."""
+    with Ledger(postgres()) as ledger:
+        first, second = added(ledger), added(ledger)
+        lock = sqlalchemy.text("SELECT 1 FROM requests WHERE id = :id FOR UPDATE")
+        with ledger.engine.connect() as other, ThreadPoolExecutor(1) as aside:
+            other.execute(sqlalchemy.text("SET LOCAL deadlock_timeout = '1min'"))  # not the victim
+            other.execute(lock, {"id": second})
+            with pytest.raises(BusyError, match="deadlock.*try again"), ledger.writing() as log:
+                move(log, first, "approved", "ben")
+                waits = aside.submit(other.execute, lock, {"id": first})
+                move(log, second, "approved", "ben")
+            assert waits.result(timeout=30).scalar() == 1
+            other.rollback()
+        assert {x.state for x in ledger.requests()} == {"received"}
+        assert ledger.verify().why == ""
+        ledger.approve(second, by="ben")
+
+
+def test_a_lock_that_is_not_had_in_time_says_try_again(postgres):
+    url = postgres()
+    with Ledger(url) as ledger, Ledger(url + "%20-clock_timeout%3D50") as other:
+        number = added(ledger)
+        with ledger.writing(), pytest.raises(BusyError, match="lock timeout.*try again"):
+            other.approve(number, by="ben")
+        other.approve(number, by="ben")
 
 
 def test_closed_is_what_nothing_follows():

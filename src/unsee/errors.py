@@ -15,7 +15,7 @@
   x DivergenceError   3   a loss stopped being finite; the original model is untouched
   x DamageError       3   unlearning harmed what was to stay; the original model is untouched
   x CertificateError  3   a check of a certificate, or of the model beside it, failed
-  x BusyError         4   another process holds this run folder
+  x BusyError         4   another process holds this run folder, or the ledger
   x StorageError      5   the disk refused a write, or gave back other bytes than were written
   x DeviceMemoryError 6   the device has too little memory
   x WorkerError       7   a process of a distributed job has ended, or differs from the others
@@ -107,7 +107,7 @@ class CertificateError(UnseeError):
 
 
 class BusyError(UnseeError):
-    """Another process holds this run folder."""
+    """Another process holds this run folder, or the ledger for longer than one waits."""
 
     exit_code = 4
 

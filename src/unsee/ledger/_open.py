@@ -26,6 +26,8 @@ from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
 SCHEMAS = ("m0001", "m0002")  # the migrations in migrations/versions, in their order
 VERSION = "unsee_schema"  # the table that says which of them were made
 DISK = ("disk I/O error", "is full", "No space left", "readonly", "unable to open database")
+AGAIN = {"40001", "40P01", "55P03"}  # of PostgreSQL: not serializable, a deadlock, a lock not had
+READS = {"25006"}  # of PostgreSQL: a standby, or a database that was made read-only
 WAIT = 30.0  # seconds for another writer of SQLite
 TURN = 0x0E5A5E  # of the lock under which one process makes or changes the tables
 _version = Table(VERSION, MetaData(), Column("version_num", String(32)))
@@ -143,11 +145,16 @@ def translated() -> Iterator[None]:
 
 
 def _translation(error: DBAPIError) -> UnseeError:
-    said = " ".join(str(error.orig).split())
-    if "locked" in said:
-        return BusyError(f"Expected the ledger within {WAIT:.0f} s, got {said}: try again")
-    if any(word in said for word in DISK):
-        return StorageError(f"Expected to write the ledger, got {said}: nothing was changed")
+    said, state = " ".join(str(error.orig).split()), getattr(error.orig, "sqlstate", None)
+    if "locked" in said or state in AGAIN:
+        return BusyError(
+            f"Expected the ledger within {WAIT:.0f} s, got {said}: nothing was changed, try again"
+        )
+    if any(word in said for word in DISK) or state in READS:
+        return StorageError(
+            f"Expected a ledger that can be written (SQLite writes beside it even to read), got "
+            f"{said}: nothing was changed"
+        )
     if error.connection_invalidated or "connection" in said:
         return LedgerError(
             f"Expected a database that answers, got {said}: look with unsee request list at what "

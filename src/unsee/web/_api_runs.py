@@ -14,13 +14,13 @@ from unsee.nouns import Run
 from unsee.reporting import beside
 from unsee.web import _certificates, _progress, _runs
 from unsee.web._api import FAULTS, Body, Fault
-from unsee.web._desk import Desk
 from unsee.web._explorer import feature_map
-from unsee.web._shelf import NotFound
 from unsee.web._visitors import AtDesk, Decider, Reader
 
 router = APIRouter(responses=FAULTS)
-Name = Annotated[str, Path(max_length=100, description="of a run; 404 if there is none")]
+Name = Annotated[
+    str, Path(max_length=100, description="of a run; 404: there is none; 422: it is not finished")
+]
 Names = Annotated[
     Sequence[Annotated[str, Field(max_length=100)]],
     Query(min_length=2, max_length=8, description="of runs, the one to hold others against first"),
@@ -71,13 +71,6 @@ class Beside(BaseModel):
     differences: list[Difference]
 
 
-def _finished(desk: Desk, name: str, *, arrays: bool = False) -> Run:
-    try:
-        return desk.shelf.run(name, arrays=arrays)
-    except RunError as error:
-        raise NotFound(str(error)) from error
-
-
 def _audit(run: Run) -> dict[str, Any]:
     return dict(json.loads(run.to_json()))
 
@@ -91,20 +84,19 @@ def runs(visitor: Reader, desk: AtDesk) -> list[str]:
 @router.get("/runs/{name}")
 def run(name: Name, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
     """Return a finished run's audit.json as an object."""
-    return _audit(_finished(desk, name))
+    return _audit(desk.shelf.run(name))
 
 
 @router.get("/runs/{name}/report", response_class=FileResponse)
 def report(name: Name, visitor: Reader, desk: AtDesk) -> FileResponse:
     """Hand out a finished run's report, one HTML file."""
-    _finished(desk, name)
     return _runs.report(name, visitor, desk)
 
 
 @router.get("/runs/{name}/map")
 def points(name: Name, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
     """Return the feature map: ``points[model][part]`` is a list of pairs."""
-    return feature_map(_finished(desk, name, arrays=True))
+    return feature_map(desk.shelf.run(name, arrays=True))
 
 
 @router.get(
@@ -145,7 +137,7 @@ def compare(visitor: Reader, desk: AtDesk, run: Names) -> list[Beside]:
     names = [*dict.fromkeys(run)]
     if len(names) < 2:
         raise RunError(f"Expected two runs to compare, got {len(names)}")
-    found = [_finished(desk, name, arrays=True) for name in names]
+    found = [desk.shelf.run(name, arrays=True) for name in names]
     return [
         Beside(
             run=each.name,
