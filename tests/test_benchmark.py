@@ -3,13 +3,14 @@
 import json
 import random
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
 from conftest import save_patterns
 
 from unsee import benchmark, events, fleets, pipeline, training
-from unsee.benchmark import running
+from unsee.benchmark import checking, running
 from unsee.benchmark._budget import allowance, length_of, spent
 from unsee.benchmark._cell import key_of
 from unsee.benchmark._grid import Cell
@@ -289,7 +290,7 @@ def test_a_cell_whose_search_failed_fails_again_when_it_is_checked(place, grid, 
     (failed,) = again(tuned, place, tmp_path).failed
     assert "no setting was found on class=z" in failed
     (cell,) = tuned.cells()
-    found = running.check(cell, tmp_path / "results", place / "work" / "tiny")
+    found = checking.check(cell, tmp_path / "results", place / "work" / "tiny")
     assert found.inside and found.same_code and all("class=z" in why for why in found.failed)
 
 
@@ -406,12 +407,65 @@ def test_a_cell_that_comes_out_the_same_is_inside(place, capsys):
     assert call("bench", "check", *names, "--seed", "4", "--quiet") == 0
     told = capsys.readouterr().out.splitlines()
     cells = sorted(cell.name for cell in running.read_grid(place / "tiny.toml").cells())
-    assert told[0] == f"drawn with --seed 4: {random.Random(4).choice(cells)}"
-    assert told[1].startswith("tolerance 0.02") and told[-1] == "inside"
-    assert "outside" not in "".join(told[:-1])
+    assert told[0].startswith("drawn with --seed 4, tolerance 0.02")
+    assert told[1] == f"{random.Random(4).choice(cells)}: inside"
+    assert len(told) > 20 and "outside" not in "".join(told)
 
 
-def test_a_figure_that_is_another_ends_with_three(place, tmp_path, capsys):
+def made_by_other_code(cell, results):
+    """Rewrite a result as code of another digest would have made it; return its file."""
+    path = results / f"{cell.name}.json"
+    record = json.loads(path.read_text())
+    record |= {"sources": "0" * 64, "key": key_of(cell, "0" * 64)}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_cells_of_which_one_comes_out_alike_stand_for_other_code(place, grid, tmp_path, capsys):
+    results = shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    cells = [cell for cell in grid.cells() if cell.method in ("noop", "snu")]
+    paths = [made_by_other_code(cell, results) for cell in cells]
+    asked_otherwise = paths[0]  # by another grid: no code makes it stand
+    before = json.loads(asked_otherwise.read_text()) | {"key": "1" * 64}
+    asked_otherwise.write_text(json.dumps(before))
+    untouched = {x: x.read_bytes() for x in results.iterdir() if x not in paths[1:]}
+    names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(results)]
+    assert call("bench", "check", *names, "--accept", "--quiet", "--seed", "1") == 0
+    told = capsys.readouterr().out
+    assert "snu: " in told and " cells stand" in told and "outside" not in told
+    for cell, path in zip(cells[1:], paths[1:], strict=True):
+        record = json.loads(path.read_text())
+        assert record["key"] == key_of(cell)
+        assert record["sources"] == digest_of_sources(cell.config.method)
+        (stands,) = record["stands"]
+        assert stands["sources"] == "0" * 64 and stands["furthest"] == 0
+        assert f"-{cell.method}-" in stands["checked"]
+    assert {x: x.read_bytes() for x in untouched} == untouched
+    assert call("bench", "check", *names, "--accept", "--quiet") == 0
+    assert capsys.readouterr().out == "no cell was made by other code\n"
+
+
+def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_path, capsys):
+    results = shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    cells = [cell for cell in grid.cells() if cell.method == "noop"]
+    paths = [made_by_other_code(cell, results) for cell in cells]
+    for path in paths:
+        record = json.loads(path.read_text())
+        record["models"]["unlearned"]["retain_accuracy"]["value"] -= 0.1
+        path.write_text(json.dumps(record))
+    kept = [path.read_bytes() for path in paths]
+    names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(results)]
+    assert call("bench", "check", *names, "--accept", "--quiet") == 3
+    assert "unlearned/retain_accuracy" in capsys.readouterr().out
+    assert [path.read_bytes() for path in paths] == kept
+    done = checking.check(cells[0], results, place / "work" / "tiny")
+    assert not done.inside and done.furthest == pytest.approx(0.1)
+    with pytest.raises(RunError, match="came out alike"):
+        checking.stand(cells, results, done)
+    assert call("bench", "check", *names, "--accept", "--only", "no such cell", "--quiet") == 0
+
+
+def test_a_figure_that_is_another_ends_with_three(place, grid, tmp_path, capsys):
     source = place / "results" / "tiny" / "patterns-class=c-noop-seed0.json"
     record = json.loads(source.read_text())
     record["models"]["unlearned"]["retain_accuracy"]["value"] -= 0.1
@@ -419,12 +473,12 @@ def test_a_figure_that_is_another_ends_with_three(place, tmp_path, capsys):
     names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(tmp_path)]
     assert call("bench", "check", *names, "--quiet") == 3
     told = capsys.readouterr()
-    (line,) = [x for x in told.out.splitlines() if x.endswith("outside")]
+    (line,) = [x for x in told.out.splitlines()[2:] if x.endswith("outside")]
     assert line.startswith("unlearned/retain_accuracy") and "outside the tolerance" in told.err
-    assert running.Compared("x", 0.5, 0.6, 0.2).inside
-    assert not running.Compared("x", None, 0.6, 0.2).inside
+    assert checking.Compared("x", 0.5, 0.6, 0.2).inside
+    assert not checking.Compared("x", None, 0.6, 0.2).inside
     with pytest.raises(RunError, match="got none: unsee bench run"):
-        running.drawn(running.read_grid(place / "tiny.toml"), tmp_path / "empty", 0)
+        checking.drawn(grid.cells(), tmp_path / "empty", 0)
 
 
 def test_the_command_line_measures_and_says_what_failed(place, tmp_path, capsys):

@@ -16,6 +16,7 @@ from unsee.errors import DivergenceError, ModelError, OptionError, SplitError
 from unsee.explanation import gradcam, saliency
 from unsee.methods import METHODS, find, gone_classes, method as make_method
 from unsee.methods._head_only import NEVER
+from unsee.methods._method import brought
 from unsee.methods._snu import disturbed, told
 from unsee.pipeline import unlearn
 from unsee.training import counting, predict
@@ -515,3 +516,14 @@ def test_bfloat16_gives_about_the_same_model(name, trained, patterns, in_bfloat1
     a, b = (torch.cat([x.flatten() for x in m.parameters()]) for m in (rounded, exact))
     assert a.dtype == torch.float32 and not torch.equal(a, b)
     assert ((a - b).norm() / b.norm()).item() < 0.1
+
+
+def test_forgotten_and_retained_images_are_on_a_device_once():
+    split, device = choose(pattern_data(), "class=c"), torch.device("meta")
+    forget, retain = brought(device, split.forget, split.retain)
+    assert split.forget.images is split.retain.images  # and there as here:
+    assert forget.images is retain.images and forget.images.device == device
+    assert forget.labels.device == retain.labels.device == device
+    other = pattern_data(seed=1)
+    first, second = brought(device, split.forget, other)
+    assert first.images is not second.images

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from conftest import rng
+from conftest import conv_net, rng, seeded
 from torch import nn
 
 from unsee import training
@@ -42,6 +42,35 @@ def test_predicted_features_go_into_the_head_and_give_the_logits(model, split):
         expected = model.eval()(as_floats(split.forget.take(torch.arange(len(split.forget)))))
     assert torch.allclose(seen.logits, expected, atol=1e-6)
     assert torch.equal(seen.labels, split.forget.labels)
+
+
+def test_images_of_one_channel_take_the_kernels_of_channels_last_and_weights_lie_as_they_lay(split):
+    """One channel alone looks alike in both layouts: without a word of weights all are slow."""
+    model = seeded(conv_net)
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    before = [(m.weight, m.weight.data_ptr(), m.weight.stride()) for m in convolutions]
+    laid = []
+
+    def look(module, _, maps):
+        if len(maps) > 1:  # one image was looked at before, to find the output layer
+            laid.append(maps.is_contiguous(memory_format=torch.channels_last))
+
+    for module in convolutions:
+        module.register_forward_hook(look)
+    predict(model, split.forget)
+    after = [(m.weight, m.weight.data_ptr(), m.weight.stride()) for m in convolutions]
+    assert laid and all(laid)
+    assert all(x is y for (x, *_), (y, *_) in zip(before, after, strict=True))
+    assert [rest for _, *rest in before] == [rest for _, *rest in after]
+
+    def fail(module, _, maps):
+        if len(maps) > 1:
+            raise RuntimeError("in the middle")
+
+    convolutions[-1].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        predict(model, split.forget)
+    assert [m.weight.stride() for m in convolutions] == [lay for *_, lay in before]
 
 
 def test_the_size_of_batches_changes_no_prediction(model, split):

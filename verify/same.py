@@ -4,11 +4,18 @@ A change there makes every table stale, and to measure all of them again takes h
 of each data set is drawn from the main job's by lot, by the digest of the new sources, is computed
 anew and is compared with the committed one.  If both agree within TOLERANCE, the new sources are
 written down as the same in ``docs/evidence/same.json``; the tables stand.  If not, all is stale.
+
+Another machine rounds otherwise, and what trains long ends elsewhere.  ``--beside COMMIT`` computes
+the cells by the sources of that commit, too, on this machine, and compares with those.
 """
 
+import argparse
 import json
+import os
 import random
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,8 +67,43 @@ def furthest(before: dict[str, float], after: dict[str, float]) -> tuple[float, 
     )
 
 
+def row(name: str, mark: str) -> dict[str, Any]:
+    """Compute a cell by the sources that are imported; a stopped one goes on."""
+    folder = main_job.ROOT / "runs" / "verify" / f"{name}-same-{mark[:8]}"
+    config = main_job.CELLS[name]
+    found = main_job.row(config, run(config, folder), folder)
+    return dict(json.loads(json.dumps(found)))
+
+
+def row_by(commit: str, name: str) -> dict[str, Any]:
+    """Compute a cell by the sources of a commit, in a process of its own."""
+    root = main_job.ROOT
+    git = ["git", "-C", str(root), "worktree"]
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run([*git, "add", "--detach", "--force", place, commit], check=True)
+        try:
+            path = os.pathsep.join([f"{place}/src", os.environ.get("PYTHONPATH", "")])
+            code = (
+                f"import json, sys, same; sys.stdout.write(json.dumps(same.row({name!r}, 'was-')))"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", f"import unsee; assert {place!r} in unsee.__file__; {code}"],
+                env=os.environ | {"PYTHONPATH": f"{path}{os.pathsep}{root / 'verify'}"},
+                cwd=root,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            subprocess.run([*git, "remove", "--force", place], check=True)
+    return dict(json.loads(done.stdout))
+
+
 def main() -> None:
     """Compare, and write down what came out the same."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--beside", metavar="COMMIT", help="compare with what that commit gives")
+    beside = parser.parse_args().beside
     cells = json.loads(main_job.RESULTS.read_text())
     after = provenance.digest_of_common()
     before, names = drawn(cells, after)
@@ -69,16 +111,16 @@ def main() -> None:
         raise SystemExit("no cell of the main job is stale by common sources alone")
     compared = {}
     for name in names:
-        folder = main_job.ROOT / "runs" / "verify" / f"{name}-same-{after[:8]}"
-        config = main_job.CELLS[name]
-        again = main_job.row(config, run(config, folder), folder)
-        old, new = figures(cells[name]), figures(json.loads(json.dumps(again)))
-        far, where = furthest(old, new)
+        again = row(name, after)
+        old = figures(row_by(beside, name) if beside else cells[name])
+        far, where = furthest(old, figures(again))
         print(f"{name}: {len(old)} figures, furthest apart {far:g} in {where}", file=sys.stderr)
         if far > TOLERANCE:
             raise SystemExit("not the same: make verify")
         compared[name] = {"figures": len(old), "furthest_apart": far, "where": where}
-    records = [*provenance.records(), {"before": before, "after": after, "cells": compared}]
+    how = "both on this machine" if beside else "the committed ones"
+    record = {"before": before, "after": after, "cells": compared, "compared": how}
+    records = [*provenance.records(), record]
     provenance.SAME.write_text(json.dumps(records, indent=1) + "\n")
 
 

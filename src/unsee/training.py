@@ -16,7 +16,7 @@ from unsee.data import as_floats
 from unsee.distributed import averaged, mine, shared_out, whole
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
-from unsee.models import StageMeans, head
+from unsee.models import StageMeans, channels_last, head
 from unsee.nouns import Data, Seen
 from unsee.ranks import gathered
 
@@ -271,9 +271,10 @@ def predict(
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
     weights = [x.detach().float() for x in (layer.weight, layer.bias) if x is not None]
     watched = nullcontext() if means is None else means.watching(model)
+    modes = switched_off(model.modules(), "training")
     catch = layer.register_forward_hook(in_float32)
     try:
-        with torch.no_grad(), switched_off(model.modules(), "training"), precision(device), watched:
+        with torch.no_grad(), modes, channels_last(model), precision(device), watched:
             for rows in mine(blocks):
                 if means is not None:
                     means.at(rows)

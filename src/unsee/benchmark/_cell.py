@@ -35,9 +35,10 @@ class Task:
     keep: bool = False  # the run folder, with its report and models
 
 
-def key_of(cell: Cell) -> str:
-    """Return the digest of all that decides a cell: what it asks, and the code."""
-    words = json.dumps([cell.asked(), digest_of_sources(cell.config.method)], sort_keys=True)
+def key_of(cell: Cell, code: str | None = None) -> str:
+    """Return the digest of all that decides a cell: what it asks, and the code, else today's."""
+    made_by = digest_of_sources(cell.config.method) if code is None else code
+    words = json.dumps([cell.asked(), made_by], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()
 
 
@@ -147,6 +148,7 @@ def search(task: Task) -> Record:
         "tuned": cell.method,
         "on": cell.config.forget,
         "key": key_of(cell),
+        "sources": digest_of_sources(cell.config.method),
         "failed": None,
         "options": {},
         "trials": [],

@@ -1,6 +1,5 @@
-"""``unsee bench run`` and ``unsee bench check``: what needs torch of a benchmark."""
+"""``unsee bench run``: measure the cells of a grid that are not there."""
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +8,10 @@ from unsee import events
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
 from unsee.benchmark._grid import Cell, Grid, own_methods, read_grid as read_grid
 from unsee.benchmark._models import Made, make, needed, unique
-from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value
-from unsee.errors import OptionError, RunError
+from unsee.benchmark._results import Record, read_record
+from unsee.errors import OptionError
 from unsee.parallel import fan_out
 from unsee.testing import check_method
-
-TOLERANCE = 0.02  # of figures in 0..1
-SPENT = 0.01  # of image gradients, as a share
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def bench(
     tuned = _tuned(todo, results, work, made, jobs)
     place = str(results), str(work / "runs")
     tasks = [
-        Task(cell, *place, _of(cell, work, made), tuned.get(_searched_for(cell)), keep)
+        Task(cell, *place, of(cell, work, made), tuned.get(_searched_for(cell)), keep)
         for cell in todo
     ]
     _each("cells", measure, tasks, jobs, _told)
@@ -111,7 +107,7 @@ def _told(record: Record) -> None:
 def _shared(cells: list[Cell], work: Path, jobs: int) -> dict[Path, Made]:
     """Train what several cells share: each model once."""
     wanted = [model for cell in cells for model in needed(cell, work / "models")]
-    wanted += [m for cell in _searches(cells) for m in needed(cell, work / "models")]
+    wanted += [m for cell in searches(cells) for m in needed(cell, work / "models")]
     models = unique(wanted)
     if not models:
         return {}
@@ -119,7 +115,8 @@ def _shared(cells: list[Cell], work: Path, jobs: int) -> dict[Path, Made]:
         return dict(zip(models, fan_out(make, [*models.values()], jobs=jobs), strict=True))
 
 
-def _of(cell: Cell, work: Path, made: dict[Path, Made]) -> dict[str, Made]:
+def of(cell: Cell, work: Path, made: dict[Path, Made]) -> dict[str, Made]:
+    """Return the models that a cell uses, by their kind."""
     return {model.kind: made[model.place] for model in needed(cell, work / "models")}
 
 
@@ -128,7 +125,7 @@ def _searched_for(cell: Cell) -> str:
     return f"{cell.data}/{cell.config.method}" if cell.tune else ""
 
 
-def _searches(cells: list[Cell]) -> list[Cell]:
+def searches(cells: list[Cell]) -> list[Cell]:
     """Return the searches that cells need: of each method on each data set one, with one seed."""
     found: dict[str, Cell] = {}
     for cell in cells:
@@ -143,98 +140,12 @@ def _tuned(
 ) -> dict[str, Record]:
     found: dict[str, Record] = {}
     tasks = []
-    for cell in _searches(cells):
+    for cell in searches(cells):
         known = read_record(results / f"{tuned_name(cell)}.json")
         if known is not None and known["key"] == key_of(cell):
             found[_searched_for(cell)] = known
         else:
-            tasks.append(Task(cell, str(results), str(work / "runs"), _of(cell, work, made)))
+            tasks.append(Task(cell, str(results), str(work / "runs"), of(cell, work, made)))
     for task, record in zip(tasks, _each("tuning", search, tasks, jobs, _told), strict=True):
         found[_searched_for(task.cell)] = record
     return found
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One figure of a cell, as it was kept and as it came out now."""
-
-    name: str
-    before: float | None
-    now: float | None
-    tolerance: float
-
-    @property
-    def inside(self) -> bool:
-        """Whether the two are as near as the tolerance says."""
-        if self.before is None or self.now is None:
-            return self.before is self.now
-        return abs(self.before - self.now) <= self.tolerance
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A cell that was measured again."""
-
-    name: str
-    figures: tuple[Compared, ...]
-    same_code: bool
-    failed: tuple[str | None, str | None]  # before and now
-
-    @property
-    def inside(self) -> bool:
-        """Whether every figure is, and it failed as before or not at all."""
-        both = tuple(why and why.partition(":")[0] for why in self.failed)
-        return both[0] == both[1] and all(figure.inside for figure in self.figures)
-
-
-def drawn(grid: Grid, results: Path, seed: int, only: Sequence[str] = ()) -> Cell:
-    """Draw one of the cells that have a result.
-
-    Raises:
-        RunError: if none has.
-
-    """
-    there = [
-        cell
-        for cell in grid.cells()
-        if (results / f"{cell.name}.json").exists()
-        and (not only or any(part in cell.name for part in only))
-    ]
-    if not there:
-        raise RunError(f"Expected results of {grid.name} in {results}, got none: unsee bench run")
-    return random.Random(seed).choice(sorted(there, key=lambda cell: cell.name))
-
-
-def check(
-    cell: Cell, results: Path, work: Path, *, tolerance: float = TOLERANCE, jobs: int = 1
-) -> Checked:
-    """Measure a cell again and compare every figure with the one that was kept; nothing is written.
-
-    Seconds are another machine's, and are not compared.
-    """
-    path = results / f"{cell.name}.json"
-    before = read_record(path)
-    if before is None:
-        raise RunError(f"Expected a result in {path}, got none")
-    wanted = unique(needed(cell, work / "models"))
-    made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
-    task = Task(cell, "", str(work / "check"), _of(cell, work, made))
-    if cell.tune:
-        (searched,) = _searches([cell])
-        found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
-        kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
-        task = replace(task, tuned={"failed": None, "on": "", "trials": [], "options": {}} | kept)
-    now = measure(task)
-    figures = [
-        Compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
-        for model in MODELS
-        for name in KEPT
-        if model in before.get("models", {})
-    ]
-    spent = before.get("image_gradients")
-    if spent is not None:
-        figures.append(
-            Compared("image_gradients", spent, now.get("image_gradients"), SPENT * spent)
-        )
-    same = before["key"] == now["key"]
-    return Checked(cell.name, tuple(figures), same, (before["failed"], now["failed"]))

@@ -1,7 +1,7 @@
 """``unsee bench``: grids of data, rules, methods and seeds, their tables and pictures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -10,6 +10,9 @@ from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._guard import say
 from unsee.errors import OptionError, RunError
+
+if TYPE_CHECKING:  # loads torch
+    from unsee.benchmark.checking import Checked
 
 OUTSIDE = 3
 FORMATS = ("text", "markdown", "csv")
@@ -152,38 +155,66 @@ def bench_check(
     tolerance: Annotated[
         float, Option("--tolerance", metavar="T", help="How far figures in 0..1 may be off.")
     ] = 0.02,
+    accept: Annotated[
+        bool,
+        Option("--accept", help="Of each method whose code has changed; its cells then stand."),
+    ] = False,
     jobs: Jobs = 1,
     quiet: flags.Quiet = False,
 ) -> int:
     """Measure one cell, drawn by lot, again, and compare it with what was kept.
 
     Ends with exit code 3 if a figure is off by more than the tolerance.
+
+    With --accept one cell of each method whose code has changed since. Where it comes out alike,
+    all cells of the method stand for the code of today, and say so; else unsee bench run measures
+    them again.
     """
     import secrets
 
     from unsee import console
-    from unsee.benchmark import running
+    from unsee.benchmark import checking
+    from unsee.benchmark.running import read_grid
 
     number = secrets.randbelow(10**6) if seed is None else seed
     place, scratch = _places(grid, results, work)
-    cell = running.drawn(running.read_grid(Path(grid)), place, number, only or ())
-    print(f"drawn with --seed {number}: {console.printable(cell.name)}")
-    with console.progress(quiet=quiet):
-        done = running.check(cell, place, scratch, tolerance=tolerance, jobs=jobs)
+    asked = read_grid(Path(grid))
+    groups = checking.changed(asked, place, only or ()) if accept else {"": asked.cells()}
+    if not groups:
+        print("no cell was made by other code")
+        return 0
+    print(f"drawn with --seed {number}, tolerance {tolerance:g}, 1 % for image gradients")
+    outside = []
+    for method, cells in groups.items():
+        cell = checking.drawn(cells, place, number, only or ())
+        with console.progress(quiet=quiet):
+            done = checking.check(cell, place, scratch, tolerance=tolerance, jobs=jobs)
+        print(f"{console.printable(cell.name)}: {'inside' if done.inside else 'outside'}")
+        if not (accept and done.inside):
+            _print_figures(done)
+        if not done.inside:
+            outside.append(done.name)
+        elif accept:
+            checking.stand(cells, place, done)
+            print(f"{console.printable(method)}: {len(cells)} cells stand")
+    if outside:
+        say(
+            f"a figure is outside the tolerance, or a cell failed differently: {len(outside)} cells"
+        )
+    return OUTSIDE if outside else 0
+
+
+def _print_figures(done: "Checked") -> None:
+    from unsee import console
+
     if not done.same_code:
         print("the code or the grid has changed since it was kept")
-    print(f"tolerance {tolerance:g} for figures in 0..1, 1 % for image gradients")
     for x in done.figures:
         now, before = (("-" if v is None else f"{v:,.4f}") for v in (x.now, x.before))
         print(f"{x.name:38} {before:>14} {now:>14}  {'' if x.inside else 'outside'}".rstrip())
     for when, why in zip(("before", "now"), done.failed, strict=True):
         if why:
             print(f"failed {when}: {console.printable(why)}")
-    if not done.inside:
-        say("a figure is outside the tolerance, or the cell failed differently")
-        return OUTSIDE
-    print("inside")
-    return 0
 
 
 @bench.command("recipe")

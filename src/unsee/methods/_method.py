@@ -9,7 +9,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin
 
 import torch
@@ -155,7 +155,7 @@ class Method:
         if chosen.get("factory") is not None:
             chosen["factory"] = _counted(chosen["factory"])
         device = device_of(model)
-        forget, retain = forget.to(device), retain.to(device)
+        forget, retain = brought(device, forget, retain)
         with _own_dice(rng):  # dropout and fresh weights draw from the global generator
             own = copy.deepcopy(model)
             for weight in own.parameters():
@@ -167,6 +167,14 @@ class Method:
                 if hook is count_images:
                     del module._forward_pre_hooks[key]
         return done.eval()
+
+
+def brought(device: torch.device, *sets: Data) -> list[Data]:
+    """Return sets of images on a device, where those that look into the same ones still do."""
+    there = {id(data.images): data.images.to(device) for data in sets}
+    return [
+        replace(data, images=there[id(data.images)], labels=data.labels.to(device)) for data in sets
+    ]
 
 
 def gone_classes(forget: Data, *stays: Data) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ def snu_weights(
     k: int = 1,
     epochs: int = 3,
     plain: int = 1,
-    lr: float = 0.1,
+    lr: float = 0.125,
     batch: int = 64,
     kd: float = 0.8,
 ) -> nn.Module:

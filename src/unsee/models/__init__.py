@@ -17,6 +17,7 @@ from unsee.models._layers import (
     output_layer as output_layer,
     reinitialised as reinitialised,
 )
+from unsee.models._layout import channels_last as channels_last
 from unsee.models._normalise import normalise as normalise, pixel_unit as pixel_unit
 from unsee.models._places import Places as Places, places as places
 from unsee.models._published import Published as Published, published as published

@@ -1,0 +1,163 @@
+"""``unsee bench check``: measure kept cells again, and let them stand where they come out alike."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unsee.benchmark._cell import Task, key_of, measure, tuned_name
+from unsee.benchmark._grid import Cell, Grid
+from unsee.benchmark._models import make, needed, unique
+from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value, write_record
+from unsee.benchmark._sources import digest_of_sources
+from unsee.benchmark.running import of, searches
+from unsee.errors import RunError
+from unsee.parallel import fan_out
+
+TOLERANCE = 0.02  # of figures in 0..1
+SPENT = 0.01  # of image gradients, as a share
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure of a cell, as it was kept and as it came out now."""
+
+    name: str
+    before: float | None
+    now: float | None
+    tolerance: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the two are as near as the tolerance says."""
+        if self.before is None or self.now is None:
+            return self.before is self.now
+        return abs(self.before - self.now) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A cell that was measured again."""
+
+    name: str
+    figures: tuple[Compared, ...]
+    same_code: bool
+    failed: tuple[str | None, str | None]  # before and now
+
+    @property
+    def furthest(self) -> float:
+        """The largest difference of a figure in 0..1; 0 where there is none to compare."""
+        figures = [x for x in self.figures if x.name != "image_gradients"]
+        pairs = [(x.before, x.now) for x in figures if x.before is not None and x.now is not None]
+        return round(max((abs(before - now) for before, now in pairs), default=0.0), 6)
+
+    @property
+    def inside(self) -> bool:
+        """Whether every figure is, and it failed as before or not at all."""
+        both = tuple(why and why.partition(":")[0] for why in self.failed)
+        return both[0] == both[1] and all(figure.inside for figure in self.figures)
+
+
+def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] = ()) -> Cell:
+    """Draw one of the cells that have a result.
+
+    Raises:
+        RunError: if none has.
+
+    """
+    there = [
+        cell
+        for cell in cells
+        if (results / f"{cell.name}.json").exists()
+        and (not only or any(part in cell.name for part in only))
+    ]
+    if not there:
+        raise RunError(f"Expected results of such cells in {results}, got none: unsee bench run")
+    return random.Random(seed).choice(sorted(there, key=lambda cell: cell.name))
+
+
+def check(
+    cell: Cell, results: Path, work: Path, *, tolerance: float = TOLERANCE, jobs: int = 1
+) -> Checked:
+    """Measure a cell again and compare every figure with the one that was kept; nothing is written.
+
+    Seconds are another machine's, and are not compared.
+    """
+    path = results / f"{cell.name}.json"
+    before = read_record(path)
+    if before is None:
+        raise RunError(f"Expected a result in {path}, got none")
+    wanted = unique(needed(cell, work / "models"))
+    made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
+    task = Task(cell, "", str(work / "check"), of(cell, work, made))
+    if cell.tune:
+        (searched,) = searches([cell])
+        found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
+        kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
+        task = replace(task, tuned={"failed": None, "on": "", "trials": [], "options": {}} | kept)
+    now = measure(task)
+    figures = [
+        Compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
+        for model in MODELS
+        for name in KEPT
+        if model in before.get("models", {})
+    ]
+    spent = before.get("image_gradients")
+    if spent is not None:
+        figures.append(
+            Compared("image_gradients", spent, now.get("image_gradients"), SPENT * spent)
+        )
+    same = before["key"] == now["key"]
+    return Checked(cell.name, tuple(figures), same, (before["failed"], now["failed"]))
+
+
+def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:
+    """Return by method the kept cells that ask what they asked, and were made by other code.
+
+    Args:
+        grid: of :func:`read_grid`.
+        results: its folder.
+        only: parts of names, of which each method has to have a cell; none: all methods.
+
+    """
+    found: dict[str, list[Cell]] = {}
+    for cell in grid.cells():
+        record = read_record(results / f"{cell.name}.json")
+        if record is not None and _by_other_code(cell, record):
+            found.setdefault(cell.method, []).append(cell)
+    parts = [*only] or [""]
+    return {
+        m: c for m, c in found.items() if any(part in cell.name for part in parts for cell in c)
+    }
+
+
+def _by_other_code(cell: Cell, record: Record) -> bool:
+    made_by: str = record["key"]
+    return made_by != key_of(cell) and made_by == key_of(cell, record["sources"])
+
+
+def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
+    """Let the cells of a method stand for the code of today, of which one came out alike.
+
+    Each says which cell it was, by how much that differed, and which code made it itself.
+
+    Raises:
+        RunError: if ``done`` is outside its tolerance.
+
+    """
+    if not done.inside:
+        raise RunError(f"Expected a cell that came out alike, got {done.name}, which did not")
+    for cell in cells:
+        for name, one in {cell.name: cell, **_searched(cell)}.items():
+            record = read_record(results / f"{name}.json")
+            if record is None or not _by_other_code(one, record):
+                continue
+            before = {"sources": record["sources"], "checked": done.name, "furthest": done.furthest}
+            record["stands"] = [*record.get("stands", []), before]
+            record["sources"] = digest_of_sources(one.config.method)
+            record["key"] = key_of(one)
+            write_record(results, name, record)
+
+
+def _searched(cell: Cell) -> dict[str, Cell]:
+    return {tuned_name(each): each for each in searches([cell])}
