@@ -5,6 +5,7 @@ import random
 import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import save_patterns
@@ -463,6 +464,29 @@ def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_pa
     with pytest.raises(RunError, match="came out alike"):
         checking.stand(cells, results, done)
     assert call("bench", "check", *names, "--accept", "--only", "no such cell", "--quiet") == 0
+
+
+def test_what_the_code_of_before_gave_on_this_machine_is_compared_instead(
+    place, grid, tmp_path, capsys
+):
+    results, there = (
+        Path(shutil.copytree(place / "results" / "tiny", tmp_path / name)) for name in ("a", "b")
+    )
+    cells = [cell for cell in grid.cells() if cell.method == "noop"]
+    for folder in (results, there):
+        paths = [made_by_other_code(cell, folder) for cell in cells]
+        if folder == results:  # as another machine would have rounded it, far off
+            for path in paths:
+                record = json.loads(path.read_text())
+                record["models"]["unlearned"]["retain_accuracy"]["value"] -= 0.1
+                path.write_text(json.dumps(record))
+    names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(results)]
+    asked = ["bench", "check", *names, "--accept", "--quiet"]
+    assert call(*asked, "--against", str(place / "results" / "tiny")) == 2  # by which code?
+    assert "got none" in capsys.readouterr().err
+    assert call(*asked, "--against", str(there)) == 0
+    record = json.loads((results / f"{cells[0].name}.json").read_text())
+    assert record["key"] == key_of(cells[0]) and record["stands"]
 
 
 def test_a_figure_that_is_another_ends_with_three(place, grid, tmp_path, capsys):

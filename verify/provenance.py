@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from unsee.benchmark._sources import (
+    ROOT as SOURCE,  # of the package that is imported
     built_from as _own,
     code as code,
     sources as sources,
     text as text,
 )
 
-SOURCE = Path(__file__).parent.parent / "src" / "unsee"
 SAME = Path(__file__).parent.parent / "docs" / "evidence" / "same.json"
 CALIBRATED = (  # what the numbers of the verdict's simulation depend on
     *("functional/_distances.py", "functional/_intervals.py", "functional/_membership.py"),

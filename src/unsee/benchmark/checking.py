@@ -136,6 +136,16 @@ def _by_other_code(cell: Cell, record: Record) -> bool:
     return made_by != key_of(cell) and made_by == key_of(cell, record["sources"])
 
 
+def as_kept(cells: Sequence[Cell], results: Path, there: Path) -> list[Cell]:
+    """Return the cells whose results in another folder were made by the code of the kept ones."""
+    found = []
+    for cell in cells:
+        kept, other = (read_record(place / f"{cell.name}.json") for place in (results, there))
+        if kept and other and kept["key"] == other["key"]:
+            found.append(cell)
+    return found
+
+
 def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
     """Let the cells of a method stand for the code of today, of which one came out alike.
 

@@ -159,6 +159,10 @@ def bench_check(
         bool,
         Option("--accept", help="Of each method whose code has changed; its cells then stand."),
     ] = False,
+    against: Annotated[
+        str | None,
+        Option("--against", metavar="DIR", help="Compare with results here; see above."),
+    ] = None,
     jobs: Jobs = 1,
     quiet: flags.Quiet = False,
 ) -> int:
@@ -168,7 +172,8 @@ def bench_check(
 
     With --accept one cell of each method whose code has changed since. Where it comes out alike,
     all cells of the method stand for the code of today, and say so; else unsee bench run measures
-    them again.
+    them again. Other machines round otherwise: --against compares with what the code of before gave
+    on this one.
     """
     import secrets
 
@@ -179,6 +184,7 @@ def bench_check(
     number = secrets.randbelow(10**6) if seed is None else seed
     place, scratch = _places(grid, results, work)
     asked = read_grid(Path(grid))
+    there = Path(against) if against else place
     groups = checking.changed(asked, place, only or ()) if accept else {"": asked.cells()}
     if not groups:
         print("no cell was made by other code")
@@ -186,9 +192,9 @@ def bench_check(
     print(f"drawn with --seed {number}, tolerance {tolerance:g}, 1 % for image gradients")
     outside = []
     for method, cells in groups.items():
-        cell = checking.drawn(cells, place, number, only or ())
+        cell = checking.drawn(checking.as_kept(cells, place, there), there, number, only or ())
         with console.progress(quiet=quiet):
-            done = checking.check(cell, place, scratch, tolerance=tolerance, jobs=jobs)
+            done = checking.check(cell, there, scratch, tolerance=tolerance, jobs=jobs)
         print(f"{console.printable(cell.name)}: {'inside' if done.inside else 'outside'}")
         if not (accept and done.inside):
             _print_figures(done)
