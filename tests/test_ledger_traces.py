@@ -2,7 +2,9 @@
 
 import base64
 import dataclasses
+import hashlib
 import io
+import json
 import re
 import traceback
 import zipfile
@@ -20,7 +22,7 @@ from unsee.fleets import oracles
 from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
 from unsee.nouns import Config, Run
-from unsee.unnamed import without_names
+from unsee.unnamed import LEFT_OUT, without_names
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
 ALL = [*CHECKLIST]
@@ -128,6 +130,26 @@ def test_a_server_keeps_no_id_in_its_tables(postgres):
         with ledger.beating() as connection:
             connection.exec_driver_sql("CHECKPOINT")
         assert files_with(postgres.data / "base", b"-anna") == []
+
+
+def test_statistics_of_a_server_keep_no_id_and_no_key(postgres):
+    """As autovacuum gathers them: what is most common, and what lies between."""
+    with Ledger(postgres()) as ledger:
+        many = [f"train/{n:05d}-anna" for n in range(500)]
+        numbers = [ledger.add("case-1", Config(), ids=many, by="ana") for _ in range(12)]
+        with ledger.reading() as connection:
+            known = connection.execute(sqlalchemy.select(keys.c.key)).scalars().all()
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("ANALYZE")
+        for number in numbers:
+            ledger.refuse(number, by="ben", why="law")
+        with ledger.beating() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+            asked = "SELECT count(*) FROM pg_stats WHERE tablename IN ('scopes', 'keys')"
+            named = f"{asked} AND attname IN ('value', 'key')"
+            assert connection.exec_driver_sql(named).scalar() == 0
+        needles = (b"-anna", *(key.encode() for key in known))
+        assert files_with(postgres.data / "base", *needles) == []
 
 
 # Folders.
@@ -241,6 +263,37 @@ def test_retrained_models_a_buffer_and_a_fleet_go_with_their_images(tmp_path, mo
         own = ["jobs/job-00002/model.safetensors", "jobs/job-00002/retrained.safetensors"]
         assert models_in(work) == own  # model 3, and one that was trained without the images
         assert [m.state for m in ledger.models()] == ["retired", "retired", "in use"]
+
+
+@pytest.mark.parametrize("kind", ["ids", "where"])
+def test_the_run_of_a_later_request_forgets_what_was_asked_before_it(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(pipelines, "pictures_of", lambda run: None)
+    monkeypatch.setattr(pipelines, "page", lambda run, drawn: run.to_json())
+    monkeypatch.setattr(pipelines, "figures", lambda run, drawn: {})
+    (tmp_path / "source").mkdir()
+    config = dataclasses.replace(small_config(tmp_path / "source"), guard=1.0, oracle="none")
+    work = tmp_path / "work"
+    work.mkdir()
+    first, guess = {"ids": ["train/00001"]}, hashlib.sha256(b"train/00001\n").hexdigest()
+    if kind == "where":
+        first, guess = {"rule": "class=a"}, "class=a"
+    with Ledger(str(work / "ledger.sqlite")) as ledger:
+        for scope in (first, {"ids": ["train/00004"]}):
+            ledger.approve(ledger.add("case-1", config, by="ana", **scope), by="ben")
+            Worker(ledger, work / "jobs", name="w").serve(once=True)
+        assert [request.state for request in ledger.requests()] == ["audited"] * 2
+        ledger.close(1, by="ben", done=ALL, partly=True, why="It may be red.")
+        later = work / "jobs" / "job-00002" / "run" / "config.json"
+        assert guess in later.read_text()
+        ledger.purge(1, by="ben")
+        assert guess not in later.read_text()
+        words = json.loads(later.read_text())
+        assert words["earlier"] == [LEFT_OUT]
+        assert [key for key in words["digests"] if "earlier" in key] == []
+        assert ledger.purge(1, by="ben").files == 0  # there is nothing left to do
+        ledger.close(2, by="ben", done=ALL, partly=True, why="It may be red.")
+        ledger.purge(2, by="ben")
+        assert not later.exists()
 
 
 def test_a_class_that_is_a_person_goes_from_audit_and_report(tmp_path):

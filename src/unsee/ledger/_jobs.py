@@ -23,6 +23,7 @@ from unsee.ledger._terms import Scope
 from unsee.ledger._traces import clear_ids, kept
 
 RUN = "run"  # where a job's folder has that of its run
+EARLIER = "earlier-"  # files of ids of requests that were served before
 MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
 HANDED_BACK = ""  # in place of a token: nobody died
 CHANGED = "its images or settings are not those that were approved: refuse it and add it again"

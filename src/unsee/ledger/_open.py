@@ -23,7 +23,7 @@ from sqlalchemy.types import String
 
 from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
 
-SCHEMAS = ("m0001", "m0002")  # the migrations in migrations/versions, in their order
+SCHEMAS = ("m0001", "m0002", "m0003")  # the migrations in migrations/versions, in their order
 VERSION = "unsee_schema"  # the table that says which of them were made
 DISK = ("disk I/O error", "is full", "No space left", "readonly", "unable to open database")
 AGAIN = {"40001", "40P01", "55P03"}  # of PostgreSQL: not serializable, a deadlock, a lock not had

@@ -22,7 +22,7 @@ from unsee.ledger._learned import (
 from unsee.ledger._models import Model
 from unsee.ledger._schema import jobs, models, requests
 from unsee.ledger._states import CLOSED
-from unsee.ledger._sweep import cleaned, removed
+from unsee.ledger._sweep import cleaned, removed, without_earlier
 
 if TYPE_CHECKING:
     from unsee.ledger._ledger import Ledger
@@ -69,6 +69,8 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     gone = [model.number for model in retired]
     kept = [model for model in found if model.number not in gone and model.state != "retired"]
     files = sum(cleaned(job.folder) for job in own if job.number not in shared)
+    after = [job for job in made_by if job.line == request.line and job not in own]
+    files += sum(without_earlier(job.folder) for job in after if job.state != "running")
     before = _retire(retired, {job.folder for job in made_by})
     learned = learners(made_by, request, rows)
     others = _unlearned(learned, [model.path for model in kept], named_by_open_requests(ledger))

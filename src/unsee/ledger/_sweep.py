@@ -1,10 +1,11 @@
 """Delete what the folder of a job keeps of images, and take names and digests out of the rest."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from unsee.ledger._jobs import RUN
+from unsee.ledger._jobs import EARLIER, RUN
 from unsee.unnamed import LEFT_OUT, unnamed
 
 AUDIT, REPORT, FIGURES = "audit.json", "report.html", "figures"
@@ -21,6 +22,26 @@ def cleaned(folder: Path) -> int:
         _unnamed(run)
     parts = folder.rglob("*.part")  # of files that a killed worker had begun
     return removed([*folder.glob("*.txt"), *parts, *(run / name for name in OF_A_RUN)])
+
+
+def without_earlier(folder: Path) -> bool:
+    """Take rules of requests before out of a job's settings, and return whether any stood there.
+
+    Which was whose is not told there, and nobody needs any: a job that has ended does not go on.
+    """
+    from unsee.folder import CONFIG, write
+
+    path = folder / RUN / CONFIG
+    if not path.exists():
+        return False
+    words = json.loads(path.read_text())
+    known = words["digests"]
+    left = {key: x for key, x in known.items() if f"/{EARLIER}" not in key}
+    told = [LEFT_OUT] * len(words["earlier"])
+    if (told, left) == (words["earlier"], known):
+        return False
+    write(path, json.dumps(words | {"earlier": told, "digests": left}, indent=1).encode())
+    return True
 
 
 def _unnamed(run: Path) -> None:

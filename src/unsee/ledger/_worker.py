@@ -246,7 +246,7 @@ def configured(job: Job) -> "Config":
     from unsee.nouns import Config
 
     config = Config.from_json(job.config)
-    names = [f"earlier-{n:05d}.txt" for n in range(1, len(job.earlier) + 1)]
+    names = [f"{jobs.EARLIER}{n:05d}.txt" for n in range(1, len(job.earlier) + 1)]
     earlier = tuple(_rule(job.folder, *pair) for pair in zip(job.earlier, names, strict=True))
     forget = _rule(job.folder, job.scope, "forget.txt")
     begun: dict[str, Any] = {"forget": forget, "earlier": (*config.earlier, *earlier)}
