@@ -463,6 +463,10 @@ def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_pa
     assert not done.inside and done.furthest == pytest.approx(0.1)
     with pytest.raises(RunError, match="came out alike"):
         checking.stand(cells, results, done)
+    record = json.loads((place / "results" / "tiny" / paths[0].name).read_text())
+    assert not replace(done, figures=(), same_options=False).inside  # a default has changed
+    paths[0].write_text(json.dumps(record | {"options": {"lr": 7}}))
+    assert not checking.check(cells[0], results, place / "work" / "tiny").same_options
     assert call("bench", "check", *names, "--accept", "--only", "no such cell", "--quiet") == 0
 
 

@@ -42,6 +42,7 @@ class Checked:
     name: str
     figures: tuple[Compared, ...]
     same_code: bool
+    same_options: bool
     failed: tuple[str | None, str | None]  # before and now
 
     @property
@@ -53,9 +54,10 @@ class Checked:
 
     @property
     def inside(self) -> bool:
-        """Whether every figure is, and it failed as before or not at all."""
+        """Whether every figure is, by the same options, and it failed as before or not at all."""
         both = tuple(why and why.partition(":")[0] for why in self.failed)
-        return both[0] == both[1] and all(figure.inside for figure in self.figures)
+        alike = self.same_options and both[0] == both[1]
+        return alike and all(figure.inside for figure in self.figures)
 
 
 def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] = ()) -> Cell:
@@ -107,8 +109,13 @@ def check(
         figures.append(
             Compared("image_gradients", spent, now.get("image_gradients"), SPENT * spent)
         )
-    same = before["key"] == now["key"]
-    return Checked(cell.name, tuple(figures), same, (before["failed"], now["failed"]))
+    return Checked(
+        cell.name,
+        tuple(figures),
+        same_code=before["key"] == now["key"],
+        same_options=before.get("options") == now.get("options"),
+        failed=(before["failed"], now["failed"]),
+    )
 
 
 def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:

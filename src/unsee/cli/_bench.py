@@ -215,6 +215,8 @@ def _print_figures(done: "Checked") -> None:
 
     if not done.same_code:
         print("the code or the grid has changed since it was kept")
+    if not done.same_options:
+        print("its options are others: a default has changed")
     for x in done.figures:
         now, before = (("-" if v is None else f"{v:,.4f}") for v in (x.now, x.before))
         print(f"{x.name:38} {before:>14} {now:>14}  {'' if x.inside else 'outside'}".rstrip())
