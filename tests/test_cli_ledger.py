@@ -48,12 +48,14 @@ def test_one_request_from_the_day_it_comes_in_to_the_answer(unsee, tmp_path):
     assert max(map(len, out.splitlines())) <= 80
     _, out, _ = unsee("request", "show", "1")
     assert "audit grey" in out and "model     2, in use, instead of 1" in out
-    assert "open      backups" in out and "extended by ben: many" in out
+    assert "open      backups" in out and "extended to 2027-03-31, by ben: many" in out
+    assert max(len(x) for x in out.splitlines() if "/jobs/" not in x) <= 80  # a path stays whole
     code, _, told = unsee("request", "close", "1", "--as", "ben")
     assert code == 2 and "--done source" in told
     kept = ("--not-done", "backups: gone in 30 days")
     rest = [word for item in CHECKLIST if item != "backups" for word in ("--done", item)]
     assert unsee("request", "close", "1", "--as", "ben", *rest, *kept)[1] == "partly_completed\n"
+    assert "checklist done: source, by ben" in unsee("request", "show", "1")[1]
     assert unsee("request", "list")[1].count("\n") == 1
     assert "partly_completed" in unsee("request", "list", "--all")[1]
     assert "gone in 30 days" in " ".join(unsee("request", "answer", "1")[1].split())

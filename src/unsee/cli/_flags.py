@@ -204,14 +204,20 @@ def required(value: str | None, flag: str, example: str) -> str:
     return value
 
 
-def new_file(name: str | None, *, force: bool, inputs: tuple[str | None, ...] = ()) -> Path:
+def new_file(
+    name: str | None,
+    *,
+    force: bool,
+    inputs: tuple[str | None, ...] = (),
+    like: str = "model.safetensors",
+) -> Path:
     """Return the path of a file that may be written.
 
     Raises:
         OptionError: if it exists and ``force`` is not set, is one of ``inputs``, or has no folder.
 
     """
-    path = Path(required(name, "--out", "model.safetensors"))
+    path = Path(required(name, "--out", like))
     if any(path.resolve() == Path(x).resolve() for x in inputs if x):
         raise OptionError(f"Expected an --out beside the input, got the input itself: {path}")
     if path.is_dir() or (path.exists() and not force):

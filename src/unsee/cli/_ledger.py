@@ -46,7 +46,7 @@ def export(
     url: Url = HERE,
 ) -> None:
     """Write requests and log as JSON, or the log as CSV; ids and keys are no part of either."""
-    path = flags.new_file(out, force=force)
+    path = flags.new_file(out, force=force, like="log.csv")
     if path.suffix not in (".json", ".csv"):
         raise OptionError(f"Expected --out with the suffix .json or .csv, got {path.name!r}")
     from unsee import folder

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
+from textwrap import wrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from unsee.errors import LedgerError, OptionError
 if TYPE_CHECKING:
     from unsee.ledger import Entry, ErasureRequest, Ledger, Model
 
+WIDTH = 80
 request = typer.Typer(rich_markup_mode=None, add_completion=False)
 app.add_typer(request, name="request", help="Erasure requests: what is asked, decided and done.")
 
@@ -191,11 +193,19 @@ def _shown(
     for model in models:
         lines.append(f"model     {model.number}, {model.state}, instead of {model.parent}")
         lines.append(f"          {printable(str(model.path))}")
-    lines += [f"{answers.get(k, 'open'):9} {k}: {text}" for k, text in CHECKLIST.items()]
+    for item, text in CHECKLIST.items():
+        lines += _wrapped(f"{answers.get(item, 'open'):10}", f"{item}: {text}")
     for row in rows:
         why = f": {row.why}" if row.why else ""
-        lines.append(f"{row.seq:5}  {row.at[:16]}  {row.what} by {printable(row.who + why)}")
+        lines += _wrapped(f"{row.seq:5}  {row.at[:16]}  ", f"{row.told}, by {row.who}{why}")
     return lines
+
+
+def _wrapped(name: str, words: str) -> list[str]:
+    from unsee.console import printable
+
+    lines = wrap(printable(words), WIDTH - len(name)) or [""]
+    return [f"{name if n == 0 else '':{len(name)}}{line}" for n, line in enumerate(lines)]
 
 
 @request.command()

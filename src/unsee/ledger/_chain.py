@@ -36,6 +36,18 @@ class Entry:
         del record["hash"]
         return hashlib.sha256(canonical(record).encode()).hexdigest()
 
+    @property
+    def told(self) -> str:
+        """What happened in words, with the item, date, light or job that it is about."""
+        about, words = json.loads(self.details), self.what.replace("_", " ")
+        if "item" in about:
+            return f"{words}: {about['item']}"
+        if self.what == "extended":
+            return f"{words} to {about['due']}"
+        known = [about.get("light"), f"job {about['job']}" if "job" in about else None]
+        told = ", ".join(filter(None, known))
+        return f"{words} ({told})" if told else words
+
 
 @dataclass(frozen=True)
 class Checked:
