@@ -14,6 +14,7 @@
 # make bench-memory  data larger than memory: a few minutes
 # make bench-growth  what grows with what: half an hour on two idle cores
 # make bench-peers   other packages on the same model and images; installs them into .venv-peers
+# make bench-startup how soon commands answer: a minute on two idle cores
 # make cluster    a Ray cluster of two nodes and a job of two processes, each losing one of them
 # make fix      whatever ruff can put right by itself
 PYTHON ?= python3
@@ -21,7 +22,7 @@ BIN := .venv/bin
 STAMP := .venv/stamp
 
 .PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
-	torture bench bench-speed bench-memory bench-growth bench-peers cluster
+	torture bench bench-speed bench-memory bench-growth bench-peers bench-startup cluster
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -76,7 +77,7 @@ ledger: $(STAMP)
 torture: $(STAMP)
 	$(BIN)/python verify/torture.py
 
-bench-speed bench-memory bench-growth bench-peers: $(STAMP)
+bench-speed bench-memory bench-growth bench-peers bench-startup: $(STAMP)
 	$(BIN)/python verify/$(@:bench-%=%).py
 
 fix: $(STAMP)

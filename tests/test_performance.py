@@ -20,8 +20,15 @@ import peer_ways  # noqa: E402
 import peers  # noqa: E402
 import performance  # noqa: E402
 import speed  # noqa: E402
+import startup  # noqa: E402
 
-SECTIONS = {"speed": speed, "memory": large, "growth": growth, "peers": peers}
+SECTIONS = {
+    "speed": speed,
+    "memory": large,
+    "growth": growth,
+    "peers": peers,
+    "startup": startup,
+}
 
 
 def cells_of(section):

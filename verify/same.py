@@ -75,17 +75,15 @@ def row(name: str, mark: str) -> dict[str, Any]:
     return dict(json.loads(json.dumps(found)))
 
 
-def row_by(commit: str, name: str) -> dict[str, Any]:
-    """Compute a cell by the sources of a commit, in a process of its own."""
+def by(commit: str, expression: str) -> Any:
+    """Return what an expression gives by the sources of a commit, in a process of its own."""
     root = main_job.ROOT
     git = ["git", "-C", str(root), "worktree"]
     with tempfile.TemporaryDirectory() as place:
         subprocess.run([*git, "add", "--detach", "--force", place, commit], check=True)
         try:
             path = os.pathsep.join([f"{place}/src", os.environ.get("PYTHONPATH", "")])
-            code = (
-                f"import json, sys, same; sys.stdout.write(json.dumps(same.row({name!r}, 'was-')))"
-            )
+            code = f"import json, provenance, same, sys; print(json.dumps({expression}))"
             done = subprocess.run(
                 [sys.executable, "-c", f"import unsee; assert {place!r} in unsee.__file__; {code}"],
                 env=os.environ | {"PYTHONPATH": f"{path}{os.pathsep}{root / 'verify'}"},
@@ -96,7 +94,13 @@ def row_by(commit: str, name: str) -> dict[str, Any]:
             )
         finally:
             subprocess.run([*git, "remove", "--force", place], check=True)
-    return dict(json.loads(done.stdout))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def calibrated(commit: str) -> dict[str, str]:
+    """Return the digests of what decides the verdict's simulation, before and after."""
+    before = str(by(commit, "provenance.digest_of_calibration()"))
+    return {"before": before, "after": provenance.digest_of_calibration()}
 
 
 def main() -> None:
@@ -112,7 +116,7 @@ def main() -> None:
     compared = {}
     for name in names:
         again = row(name, after)
-        old = figures(row_by(beside, name) if beside else cells[name])
+        old = figures(by(beside, f"same.row({name!r}, 'was-')") if beside else cells[name])
         far, where = furthest(old, figures(again))
         print(f"{name}: {len(old)} figures, furthest apart {far:g} in {where}", file=sys.stderr)
         if far > TOLERANCE:
@@ -120,6 +124,8 @@ def main() -> None:
         compared[name] = {"figures": len(old), "furthest_apart": far, "where": where}
     how = "both on this machine" if beside else "the committed ones"
     record = {"before": before, "after": after, "cells": compared, "compared": how}
+    if beside and any(cells[name]["config"]["data"] == "digits" for name in names):
+        record["calibration"] = calibrated(beside)  # whose numbers are of digits, too
     records = [*provenance.records(), record]
     provenance.SAME.write_text(json.dumps(records, indent=1) + "\n")
 

@@ -35,10 +35,10 @@ def without_earlier(folder: Path) -> bool:
     if not path.exists():
         return False
     words = json.loads(path.read_text())
-    known = words["digests"]
+    known, earlier = words.get("digests", {}), words.get("earlier", [])
     left = {key: x for key, x in known.items() if f"/{EARLIER}" not in key}
-    told = [LEFT_OUT] * len(words["earlier"])
-    if (told, left) == (words["earlier"], known):
+    told = [LEFT_OUT] * len(earlier)
+    if (told, left) == (earlier, known):
         return False
     write(path, json.dumps(words | {"earlier": told, "digests": left}, indent=1).encode())
     return True
