@@ -97,6 +97,11 @@ def by(commit: str, expression: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def before_of(name: str) -> str:
+    """Return the expression for a cell by other sources, in a folder that is theirs alone."""
+    return f"same.row({name!r}, provenance.digest_of_common())"
+
+
 def calibrated(commit: str) -> dict[str, str]:
     """Return the digests of what decides the verdict's simulation, before and after."""
     before = str(by(commit, "provenance.digest_of_calibration()"))
@@ -116,7 +121,7 @@ def main() -> None:
     compared = {}
     for name in names:
         again = row(name, after)
-        old = figures(by(beside, f"same.row({name!r}, 'was-')") if beside else cells[name])
+        old = figures(by(beside, before_of(name)) if beside else cells[name])
         far, where = furthest(old, figures(again))
         print(f"{name}: {len(old)} figures, furthest apart {far:g} in {where}", file=sys.stderr)
         if far > TOLERANCE:

@@ -192,7 +192,8 @@ def bench_check(
     print(f"drawn with --seed {number}, tolerance {tolerance:g}, 1 % for image gradients")
     outside = []
     for method, cells in groups.items():
-        cell = checking.drawn(checking.as_kept(cells, place, there), there, number, only or ())
+        alike = checking.as_kept(cells, place, there) if against else cells
+        cell = checking.drawn(alike, there, number, only or ())
         with console.progress(quiet=quiet):
             done = checking.check(cell, there, scratch, tolerance=tolerance, jobs=jobs)
         print(f"{console.printable(cell.name)}: {'inside' if done.inside else 'outside'}")

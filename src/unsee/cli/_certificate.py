@@ -1,7 +1,6 @@
 """Verbs for certificates: certify, verify, keys."""
 
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,13 +8,13 @@ from typer import Argument, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
-from unsee.cli._request import By, NoUrl, claimed, ledger
+from unsee.cli._request import By, NoUrl, claimed, ledger, wrapped
 from unsee.errors import OptionError
 
 if TYPE_CHECKING:
     from unsee.certificate import Checked
 
-WIDTH, NAME = 80, 12
+NAME = 12
 Passphrase = Annotated[
     str | None,
     Option("--passphrase-file", metavar="FILE", help="Its first line; closed to others, too."),
@@ -145,10 +144,7 @@ MODEL = {
 
 
 def _row(name: str, words: str) -> list[str]:
-    from unsee.console import printable
-
-    lines = wrap(printable(words), WIDTH - NAME)
-    return [f"{name if n == 0 else '':{NAME}}{line}" for n, line in enumerate(lines)]
+    return wrapped(f"{name:{NAME}}", words)
 
 
 def _forgotten(forget: dict[str, Any]) -> str:

@@ -194,17 +194,18 @@ def _shown(
         lines.append(f"model     {model.number}, {model.state}, instead of {model.parent}")
         lines.append(f"          {printable(str(model.path))}")
     for item, text in CHECKLIST.items():
-        lines += _wrapped(f"{answers.get(item, 'open'):10}", f"{item}: {text}")
+        lines += wrapped(f"{answers.get(item, 'open'):10}", f"{item}: {text}")
     for row in rows:
         why = f": {row.why}" if row.why else ""
-        lines += _wrapped(f"{row.seq:5}  {row.at[:16]}  ", f"{row.told}, by {row.who}{why}")
+        lines += wrapped(f"{row.seq:5}  {row.at[:16]}  ", f"{row.told}, by {row.who}{why}")
     return lines
 
 
-def _wrapped(name: str, words: str) -> list[str]:
+def wrapped(name: str, words: str) -> list[str]:
+    """Return words behind a name, in lines that fit a terminal and begin below one another."""
     from unsee.console import printable
 
-    lines = wrap(printable(words), WIDTH - len(name)) or [""]
+    lines = wrap(printable(words), WIDTH - len(name))
     return [f"{name if n == 0 else '':{len(name)}}{line}" for n, line in enumerate(lines)]
 
 
