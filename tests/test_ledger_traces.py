@@ -23,6 +23,7 @@ from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
 from unsee.ledger._schema import keys
 from unsee.nouns import Config, Run
 from unsee.unnamed import LEFT_OUT, without_names
+from unsee.verdict._policy import JUDGED
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
 ALL = [*CHECKLIST]
@@ -527,9 +528,10 @@ def test_copies_of_the_ledger_that_an_upgrade_made_go_with_a_purge(tmp_path):
 # The answer to the person.
 
 
-def answered(tmp_path, light="green", state="completed", method="snu_deep"):
+def answered(tmp_path, light="green", state="completed", method="snu_deep", audits=None):
     def run(config, folder):
-        return dataclasses.replace(stub(config, folder), verdict={"light": light})
+        verdict = {"light": light, "audits": audits or {}}
+        return dataclasses.replace(stub(config, folder), verdict=verdict)
 
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         config = Config(method=method)
@@ -558,6 +560,16 @@ def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, s
     assert ("overwritten in 30 days" in flat) is (state == "partly_completed")
     assert max(map(len, told.splitlines())) <= 72 and not WORDS.search(told)
     assert "anna" not in told
+
+
+def test_an_answer_names_what_was_not_tested_in_words_for_the_person(tmp_path):
+    audits = {"membership_auc": {"state": "unknown", "power": None}}
+    audits["retain_accuracy"] = {"state": "passed", "power": False}
+    told = " ".join(answered(tmp_path, audits=audits).split())
+    assert "whether its answers tell your images from ones that it never saw" in told
+    assert "with so few images or models: whether it names the images that stay as before" in told
+    assert "_" not in told
+    assert _letter.AUDITS.keys() == set(JUDGED)
 
 
 @pytest.mark.parametrize(

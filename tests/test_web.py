@@ -443,6 +443,7 @@ def test_the_list_is_paged_and_counts_down(door, desk):
     assert first.count("<tr class=") == 50 and second.count("<tr class=") == 5
     assert "page 1 of 2" in first and re.search(r"\d+ days left", first)
     assert of.get("/?at=0").status_code == 422
+    assert of.get("/?show=open&at=99999").text == second  # the last that there is
 
 
 def test_what_a_purge_keeps_of_a_run_can_still_be_read(door, desk):

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from unsee.certificate import new_key
 from unsee.ledger import Ledger, Worker
 from unsee.nouns import Config
-from unsee.reporting import beside
+from unsee.reporting import beside, page, redacted
 from unsee.web import Desk, Shelf, application, fresh
 from unsee.web._explorer import feature_map
 
@@ -43,7 +43,7 @@ def ask(desk):
 
 
 def pipeline(config, folder):
-    finished(folder)
+    finished(folder, redacted(runs.example()))
     (folder / "report.html").write_text("<!doctype html><p>the report</p>")
     return runs.example()
 
@@ -106,9 +106,23 @@ def test_a_run_whose_folder_another_ledger_has_is_not_signed(ask, desk, served):
     assert ask("GET", "/requests/1").json()["run"] is None
 
 
-def test_a_request_tells_what_was_said_of_its_checklist(ask, desk, served):
+def test_a_request_tells_what_was_said_of_its_checklist_and_what_replaces_the_model(
+    ask, desk, served
+):
     desk.ledger.tick(1, "caches", by="ben")
-    assert ask("GET", "/requests/1").json()["checklist"] == {"caches": "done"}
+    told = ask("GET", "/requests/1").json()
+    original, made = ask("GET", "/models").json()
+    assert told["checklist"] == {"caches": "done"} and told["models"] == [made]
+    assert made["parent"] == original["number"] and made["path"] == "model.safetensors"
+
+
+def test_a_report_shows_no_image_even_of_a_run_that_does(ask, desk):
+    place = finished(desk.shelf.root / "other", arrays=True)
+    shows = page(runs.example())
+    (place / "report.html").write_text(shows)
+    told = ask("GET", "/runs/other/report").text
+    assert told == page(redacted(runs.example()))
+    assert told.count("data:image") < shows.count("data:image")
 
 
 def test_runs_stand_side_by_side(ask, desk, served):

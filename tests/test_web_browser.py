@@ -85,10 +85,11 @@ class Tab:
     def __init__(self, browser, server, role, width=1200, scheme="light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         context.set_default_timeout(WAIT)
-        self.page, self.at, self.said, self.outside = context.new_page(), server["at"], [], []
-        self.page.on("console", lambda told: self.said.append(told.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", self._look)
+        self.at, self.said, self.outside = server["at"], [], []
+        context.on("console", lambda told: self.said.append(told.text))  # of windows it opens, too
+        context.on("weberror", lambda told: self.said.append(str(told.error)))
+        context.on("request", self._look)
+        self.page = context.new_page()
         self.enter(server["links"], role)
 
     def enter(self, links, role):
@@ -178,6 +179,7 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
         page.click("text=The report")
     opened.value.wait_for_load_state()
     assert "slowly" in opened.value.inner_text("body")
+    sound(asks)
 
     decides.go("/runs/job-00001").click("button:has-text('Certify')")
     with decides.page.expect_download() as saved:

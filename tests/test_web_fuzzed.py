@@ -1,6 +1,7 @@
 """The API under whatever its own description allows, and more: it answers, and never breaks."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -10,6 +11,7 @@ pytest.importorskip("schemathesis", reason="needs schemathesis to draw messages"
 import schemathesis
 from finished import finished
 from hypothesis import given, settings, strategies as st
+from schemathesis import GenerationMode
 
 from unsee.certificate import new_key
 from unsee.ledger import Ledger
@@ -18,7 +20,8 @@ from unsee.web import Desk, Shelf, application, fresh
 from unsee.web._aside import Aside
 
 RUNS = ("one", "two")
-EXPECTED = (200, 201, 401, 403, 404, 405, 413, 414, 422)
+REQUESTS = 3
+EXPECTED = (200, 201, 400, 401, 403, 404, 405, 413, 414, 422)
 COUNTED = {  # what a preview's own process would say after seconds: that has its own tests
     "data": "digits",
     "rule": "class=1",
@@ -49,7 +52,7 @@ def described(tmp_path_factory):
         desk = Desk(ledger, shelf, Config(data="digits"), key, aside=Counted())
         for name in RUNS:
             (finished(shelf.root / name) / "report.html").write_text("<p>the report</p>")
-        for n in range(3):
+        for n in range(REQUESTS):
             desk.ledger.add(f"case-{n}", desk.config, by="ana", rule="class=1")
         access, tokens = fresh()
         headers = {"host": "127.0.0.1", "authorization": f"Bearer {tokens['approver']}"}
@@ -60,23 +63,40 @@ def described(tmp_path_factory):
         assert ledger.verify().bad is None  # whatever was asked of it
 
 
-def test_every_message_gets_an_answer(described):
-    seen = dict[int, int]()
+def aimed(case, number):
+    """Let a message be about something that is there; 0: about whatever was drawn."""
+    places = case.path_parameters or {}
+    if number and "name" in places:
+        places["name"] = RUNS[0]
+    if number and "number" in places:
+        places["number"] = number
+    if number and "run" in (case.query or {}):
+        case.query["run"] = [*RUNS]
+    return case
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_every_message_gets_an_answer(described, mode):
+    """Messages as the description allows them, and ones that it does not."""
+    seen = Counter()
     for found in described.get_all_operations():
         operation = found.ok()
+        if mode.is_negative and not ([*operation.iter_parameters()] or operation.body):
+            continue  # takes nothing, so nothing can be wrong
 
         @settings(max_examples=15, deadline=None, derandomize=True, database=None)
-        @given(case=operation.as_strategy(), there=st.booleans())
-        def ask(case, there):
-            if there and "name" in (case.path_parameters or {}):
-                case.path_parameters["name"] = RUNS[0]
-            if there and "run" in (case.query or {}):
-                case.query["run"] = [*RUNS]
-            answer = case.call()
-            seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+        @given(case=operation.as_strategy(mode), number=st.integers(0, REQUESTS))
+        def ask(case, number):
+            answer = aimed(case, number).call()
+            seen[case.path, answer.status_code] += 1
             assert answer.status_code in EXPECTED, f"{case.method} {case.path}: {answer.text}"
             if answer.status_code >= 400:
                 assert "Traceback" not in answer.text and "/src/" not in answer.text
 
         ask()
-    assert {200, 201, 404, 422} <= seen.keys(), seen  # came through, was made, not found, refused
+    codes = {code for _, code in seen}
+    if mode.is_negative:
+        assert {400, 422} <= codes, seen  # no JSON, and JSON of another kind
+    else:
+        assert {200, 201, 404, 422} <= codes, seen  # came through, made, not found, refused
+        assert seen["/api/v1/requests/{number}/approve", 200], seen  # of requests that are there

@@ -35,6 +35,10 @@ Url = Annotated[str, _url]
 NoUrl = Annotated[str | None, _url]  # where a ledger may be left out
 By = Annotated[str | None, Option("--as", metavar="NAME", help="Who you are; recorded as claimed.")]
 Why = Annotated[str, Option("--why", metavar="TEXT", help="The reason; it stays for good.")]
+Forget = Annotated[
+    str | None,
+    Option("--forget", metavar="RULE", help="class=3, ids=FILE, where=COLUMN:VALUE, path=GLOB."),
+]
 LARGEST = 2**31 - 1  # number that a column of the ledger holds
 Number = Annotated[int, Argument(metavar="ID", min=1, max=LARGEST, help="The number of a request.")]
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
@@ -77,7 +81,7 @@ def add(
             help="What your own system calls the person, such as case-4711; never a name.",
         ),
     ],
-    forget: flags.Forget = None,
+    forget: Forget = None,
     data: flags.Source = "digits",
     classes: flags.Classes = None,
     size: flags.Size = None,

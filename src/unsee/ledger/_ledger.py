@@ -79,13 +79,13 @@ class Ledger:
     @contextmanager
     def writing(self) -> Iterator[Log]:
         """Change the ledger as its only writer; all of it is there in the end, or nothing."""
-        with translated(), self.engine.begin() as connection:
+        with translated(wrote=True), self.engine.begin() as connection:
             yield Log(connection, self.clock)
 
     @contextmanager
     def beating(self) -> Iterator[Connection]:
         """Change what no log row is about: a lease."""
-        with translated(), self.engine.begin() as connection:
+        with translated(wrote=True), self.engine.begin() as connection:
             yield connection
 
     def add(

@@ -19,6 +19,14 @@ GAPS = {  # what a run did not test, by why
     "no_power": "tests that could not have found anything with so few images or models",
     "too_few_models": "tests for which there were too few models",
 }
+AUDITS = {  # what the audits that a policy can name ask of the model
+    "forget_accuracy": "whether it still names your images rightly",
+    "forgotten_test_accuracy": "whether it still names other images of their kind rightly",
+    "retain_accuracy": "whether it names the images that stay as before",
+    "test_accuracy": "whether it names images that it never saw as before",
+    "membership_auc": "whether its answers tell your images from ones that it never saw",
+    "few_shot_recall": "how well it learns your kind of images again from a few of them",
+}
 TESTED = {
     "green": "In every test that counts, the changed model treats your images as models do that "
     "were trained without them.",
@@ -137,5 +145,9 @@ def _untested(rows: Sequence[Entry]) -> list[str]:
     """Return what the run itself did not test, and what none does."""
     audited = [json.loads(row.details) for row in rows if row.what == "audited"]
     gaps = audited[-1].get("not_tested", {}) if audited else {}
-    own = [f"{words}: {', '.join(gaps[why])}" for why, words in GAPS.items() if gaps.get(why)]
+    own = []
+    for why, words in GAPS.items():
+        names = gaps.get(why, ())
+        known = [AUDITS[name] for name in names if name in AUDITS]
+        own += [f"{words}: {'; '.join(known)}" if known else words] if names else []
     return [*own, *NOT_TESTED]

@@ -131,8 +131,11 @@ def outside_transactions(engine: Engine) -> Connection:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, wrote: bool = False) -> Iterator[None]:
     """Turn what a database refuses into an error that says what to do.
+
+    Args:
+        wrote: whether something may have been written when the connection went.
 
     Raises:
         UnseeError: BusyError, StorageError or LedgerError.
@@ -141,10 +144,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _translation(error) from error
+        raise _translation(error, wrote) from error
 
 
-def _translation(error: DBAPIError) -> UnseeError:
+def _translation(error: DBAPIError, wrote: bool) -> UnseeError:
     said, state = " ".join(str(error.orig).split()), getattr(error.orig, "sqlstate", None)
     if "locked" in said or state in AGAIN:
         return BusyError(
@@ -156,9 +159,10 @@ def _translation(error: DBAPIError) -> UnseeError:
             f"{said}: nothing was changed"
         )
     if error.connection_invalidated or "connection" in said:
+        look = "look with unsee request list at what was done, then try again"
         return LedgerError(
-            f"Expected a database that answers, got {said}: look with unsee request list at what "
-            "was done, then try again"
+            f"Expected a database that answers, got {said}: "
+            f"{look if wrote else 'start it, or name another with --ledger or UNSEE_LEDGER'}"
         )
     return LedgerError(f"Expected a database that does what a ledger needs, got {said}")
 

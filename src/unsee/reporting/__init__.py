@@ -11,6 +11,6 @@ from unsee.reporting._history import (
     history_picture as history_picture,
 )
 from unsee.reporting._page import page as page, report as report
-from unsee.reporting._redact import redacted as redacted
+from unsee.reporting._redact import is_redacted as is_redacted, redacted as redacted
 from unsee.reporting._safety import safety as safety
 from unsee.reporting._words import result as result

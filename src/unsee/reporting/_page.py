@@ -7,7 +7,7 @@ from unsee.nouns import Run
 from unsee.reporting import _tables as tables
 from unsee.reporting._figures import Pictures, pictures_of
 from unsee.reporting._maps import native
-from unsee.reporting._redact import REDACTED, redacted
+from unsee.reporting._redact import REDACTED, is_redacted, redacted
 from unsee.reporting._strip import READING, WARNING
 from unsee.reporting._style import CONTROL, MISSING, models
 from unsee.reporting._template import template
@@ -47,7 +47,7 @@ def page(run: Run, drawn: Pictures | None = None) -> str:
         settings=tables.settings(run),
         environment=[(key, str(value)) for key, value in sorted(run.environment.items())],
         notes=[note for note in run.notes if note != REDACTED],
-        redacted=REDACTED in run.notes,
+        redacted=is_redacted(run),
         shown=len(run.arrays.get("pictures/forget/images", ())),
     )
 

@@ -11,6 +11,11 @@ SPELLING = ("path", "where")  # rules that may spell out an id or a person
 SPOKEN = ("answers",)  # sums over all forgotten images: they show none of them
 
 
+def is_redacted(run: Run) -> bool:
+    """Return whether a run shows no image and names no forgotten one."""
+    return REDACTED in run.notes
+
+
 def redacted(run: Run) -> Run:
     """Return ``run`` without anything that shows an image, or names a forgotten one.
 

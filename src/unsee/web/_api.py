@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from unsee.ledger import CHECKLIST, ErasureRequest
+from unsee.ledger import CHECKLIST, ErasureRequest, Model
 from unsee.web._desk import Desk, Wanted
 from unsee.web._visitors import (
     AtDesk,
@@ -104,10 +104,22 @@ class Told(BaseModel):
     run: str | None
 
 
+class Version(BaseModel):
+    """One version of a line's model."""
+
+    number: int
+    line: int
+    parent: int | None  # None: the original
+    path: str  # the file's name, without its place
+    sha256: str
+    state: str  # in use, superseded, retired
+
+
 class Shown(Told):
-    """A request, and what was said of its checklist so far."""
+    """A request, what was said of its checklist so far, and what replaces the model."""
 
     checklist: dict[str, str]  # item: done or refused
+    models: list[Version]  # the one that it led to, and what descends from that
 
 
 class Listed(BaseModel):
@@ -150,6 +162,11 @@ def told(desk: Desk, request: ErasureRequest) -> Told:
     return Told(**{name: facts[name] for name in Told.model_fields})
 
 
+def version(model: Model) -> Version:
+    """Return a model as JSON has it."""
+    return Version(**asdict(model) | {"path": model.path.name})
+
+
 @router.get("/requests")
 def requests(
     visitor: Reader,
@@ -182,7 +199,8 @@ async def preview(scope: Scope, request: Request, visitor: Requester, desk: AtDe
 def one(number: Number, visitor: Reader, desk: AtDesk) -> Shown:
     """Show one request."""
     found = told(desk, request_of(desk, number))
-    return Shown(**found.model_dump(), checklist=desk.ledger.answers(number))
+    models = [version(model) for model in desk.ledger.replaced_by(number)]
+    return Shown(**found.model_dump(), checklist=desk.ledger.answers(number), models=models)
 
 
 @router.get("/requests/{number}/log")

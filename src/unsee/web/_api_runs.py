@@ -13,7 +13,7 @@ from unsee.errors import RunError
 from unsee.nouns import Run
 from unsee.reporting import beside
 from unsee.web import _certificates, _progress, _runs
-from unsee.web._api import FAULTS, Body, Fault
+from unsee.web._api import FAULTS, Body, Fault, Version, version
 from unsee.web._explorer import feature_map
 from unsee.web._visitors import AtDesk, Decider, Reader
 
@@ -88,8 +88,8 @@ def run(name: Name, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
 
 
 @router.get("/runs/{name}/report", response_class=FileResponse)
-def report(name: Name, visitor: Reader, desk: AtDesk) -> FileResponse:
-    """Hand out a finished run's report, one HTML file."""
+def report(name: Name, visitor: Reader, desk: AtDesk) -> Response:
+    """Hand out a finished run's report, one HTML file that shows no image."""
     return _runs.report(name, visitor, desk)
 
 
@@ -152,6 +152,6 @@ def compare(visitor: Reader, desk: AtDesk, run: Names) -> list[Beside]:
 
 
 @router.get("/models")
-def models(visitor: Reader, desk: AtDesk) -> list[dict[str, Any]]:
+def models(visitor: Reader, desk: AtDesk) -> list[Version]:
     """List the models: which is in use, and which came from which."""
-    return [asdict(model) | {"path": model.path.name} for model in desk.ledger.models()]
+    return [version(model) for model in desk.ledger.models()]

@@ -112,7 +112,7 @@ class Desk:
     def add(
         self, subject: str, wanted: Wanted, visitor: Visitor, received: date | None, why: str
     ) -> int:
-        """Register a request; its images must be there."""
+        """Register a request; whether its images are there is told by preview, and by its run."""
         wanted.checked()
         return self.ledger.add(
             subject,

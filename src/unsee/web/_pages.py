@@ -63,9 +63,10 @@ def requests(
     request: Request, visitor: Reader, desk: AtDesk, show: str = "open", at: Page = 1
 ) -> str:
     """Show the requests, the one that is due first at the front."""
+    pages = max(1, -(-desk.ledger.count(open_only=show != "all") // PER_PAGE))
+    at = min(at, pages)
     found, total = desk.listed(open_only=show != "all", limit=PER_PAGE, offset=PER_PAGE * (at - 1))
     rows = [row_of(desk, each) for each in found]
-    pages = max(1, -(-total // PER_PAGE))
     facts = {"rows": rows, "total": total, "show": show, "at": at, "pages": pages}
     return page("requests.html.jinja", request, visitor, **facts)
 
@@ -84,6 +85,7 @@ def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
         answers=desk.ledger.answers(number),
         log=desk.ledger.entries(number),
         run=desk.run_of(found),
+        models=desk.ledger.replaced_by(number),
         own=desk.is_own(found, visitor),
     )
 
