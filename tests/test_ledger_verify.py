@@ -12,12 +12,13 @@ import sqlalchemy
 from test_ledger_worker import DONE, Served, approved, expire, states, taken, worker
 
 from unsee.errors import BusyError, LeaseError
-from unsee.ledger import CHECKLIST, Ledger, _jobs, _ledger
+from unsee.ledger import CHECKLIST, Ledger, _jobs, _ledger, _letter
 from unsee.nouns import Config
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "verify"))
 
 import ledger_load  # noqa: E402
+import list_page  # noqa: E402
 import performance  # noqa: E402
 
 ALL = [*CHECKLIST]
@@ -259,8 +260,8 @@ def test_an_answer_says_what_the_run_itself_did_not_test(tmp_path):
     state = {"state": "unknown", "power": None}
     verdict = {
         "light": "amber",
-        "policy": {"margins": {"one_audit": 1, "another": 1}},
-        "audits": {"another": state, "third": {"state": "pass", "power": False}},
+        "policy": {"margins": {"few_shot_recall": 1, "membership_auc": 1}},
+        "audits": {"membership_auc": state, "retain_accuracy": {"state": "pass", "power": False}},
     }
 
     def run(config, folder):
@@ -268,10 +269,11 @@ def test_an_answer_says_what_the_run_itself_did_not_test(tmp_path):
         return dataclasses.replace(DONE, verdict=verdict)
 
     told = answered(tmp_path, Config(), run)
-    assert "tests that our rules name and that were not made: one_audit" in told
-    assert "nothing to compare their result with: another" in told
-    assert "could not have found anything with so few images or models: third" in told
-    assert "too few models" not in told
+    words = _letter.AUDITS
+    assert f"our rules name and that were not made: {words['few_shot_recall']}" in told
+    assert f"nothing to compare their result with: {words['membership_auc']}" in told
+    assert f"anything with so few images or models: {words['retain_accuracy']}" in told
+    assert "too few models" not in told and "_" not in told
 
 
 def test_the_page_shows_what_the_load_test_measured():
@@ -282,3 +284,11 @@ def test_the_page_shows_what_the_load_test_measured():
     assert len(told["load"]) == 2 and len(told["real"]["requests"]) == 5
     for _, requests, kills, once, _, errors, log in told["load"]:
         assert (requests, kills, once, errors) == (500, 50, 500, 0) and "as written" in log
+
+
+def test_the_page_shows_how_fast_the_list_was_and_that_it_was_fast_enough():
+    told, page = json.loads(list_page.RESULTS.read_text()), list_page.PAGE.read_text()
+    shown = performance.with_section(page, list_page.SECTION, list_page.lines(told))
+    assert shown == page
+    assert (told["requests"], told["rows"]) == (10_000, 100_000)
+    assert told["page"]["p95"] < 150 and told["command"]["p95"] < 600

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "verify"))
 
 import ordeals  # noqa: E402
+import torture  # noqa: E402
 import torture_page  # noqa: E402
 
 KILLS, FAULTS, OTHERS = 20, 20, 1
@@ -149,6 +150,12 @@ def test_the_page_shows_what_came_of_every_call():
     if told:
         assert told["cases"] == told["planned"] == sum(told["calls"].values())
         assert told["lost"] == []
+
+
+@pytest.mark.parametrize("file", [torture_page.EVIDENCE, torture_page.SUMMARY])
+def test_the_committed_results_are_of_the_sources_of_today(file):
+    known = json.loads(file.read_text())
+    assert known["sources"] == torture.sources(), "make torture; python verify/torture.py --every"
 
 
 def test_the_committed_results_lost_nothing_and_missed_no_boundary():

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, select, text, update
 
@@ -39,6 +39,13 @@ class Purged:
     files: int
     retired: tuple[int, ...]  # models
     left: tuple[str, ...]  # what stays for now, and why
+
+
+class Swept(NamedTuple):
+    """A part of that: how many files went, and what stays."""
+
+    files: int
+    left: list[str]
 
 
 def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) -> Purged:
@@ -84,24 +91,22 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     return Purged(files, tuple(gone), (*before.left, *others.left, *stay))
 
 
-def _retire(retired: Sequence[Model], folders: Collection[Path]) -> Purged:
+def _retire(retired: Sequence[Model], folders: Collection[Path]) -> Swept:
     """Delete models that were replaced where a worker made them, and name the others."""
     mine = [model.path for model in retired if _own(model, folders)]
     left = [model.path for model in retired if model.path not in mine and model.path.exists()]
     files = removed(path for model in mine for path in (model, model.with_suffix(".pt")))
-    told = (f"{path}: a model that was replaced and is not ours to delete" for path in left)
-    return Purged(files, (), tuple(told))
+    return Swept(files, [f"{x}: a model that was replaced and is not ours to delete" for x in left])
 
 
 def _unlearned(
     learned: Sequence[Trained], versions: Sequence[Path], named: Sequence[Path]
-) -> Purged:
+) -> Swept:
     """Delete models of no version that jobs which have ended left, but those that are ``named``."""
     ended = [job.folder for job in learned if job.state != "running"]
     files = removed(path for x in ended for path in trained_files(x, [*versions, *named]))
     left = [path for folder in ended for path in trained_files(folder, versions)]
-    told = (f"{path}: an open request names it: {AGAIN}" for path in left)
-    return Purged(files, (), tuple(told))
+    return Swept(files, [f"{path}: an open request names it: {AGAIN}" for path in left])
 
 
 def _still_needed(ledger: "Ledger", number: int, own: Sequence[Trained]) -> dict[int, str]:
