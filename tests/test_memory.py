@@ -266,13 +266,14 @@ def test_arrow_files_are_mapped_and_say_what_parquet_files_say(form, tmp_path):
     assert found.columns["who"].tolist() == kept.columns["who"].tolist()
 
 
-def test_parquet_files_larger_than_memory_are_laid_out_in_a_file_without_a_name(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("limit", ["KEPT", "available_memory"])
+def test_parquet_files_too_large_for_memory_are_laid_out_in_a_file_without_a_name(
+    limit, tmp_path, monkeypatch
 ):
     name, rooms = write_parquet(tmp_path), tmp_path / "rooms"
     rooms.mkdir()
     kept = load(name)
-    monkeypatch.setattr(store, "available_memory", lambda: 1000)
+    monkeypatch.setattr(store, limit, 1000 if limit == "KEPT" else lambda: 1000)
     monkeypatch.setattr("tempfile.tempdir", str(rooms))
     with pytest.warns(UnseeWarning, match=f"a file in {rooms} that has no name"):
         lazy = load(name)
@@ -283,7 +284,7 @@ def test_parquet_files_larger_than_memory_are_laid_out_in_a_file_without_a_name(
     assert lazy.take(rows).stride() == kept.take(rows).stride()  # channels last, as decoded
 
 
-@pytest.mark.filterwarnings("ignore:.*more than half of the memory")
+@pytest.mark.filterwarnings("ignore:.*too many for the memory")
 def test_no_room_to_lay_them_out_is_an_error_of_the_disk(tmp_path, monkeypatch):
     name = write_parquet(tmp_path)
     monkeypatch.setattr(store, "available_memory", lambda: 1000)

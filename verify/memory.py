@@ -6,11 +6,13 @@ asks all audits about the models before and after.  What it takes of memory that
 300 MiB; all of it is to take 3 minutes at most.
 """
 
+import io
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ import cells
 import numpy as np
 import performance
 import provenance
+import pyarrow as arrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 MIB = 2**20
@@ -25,7 +31,16 @@ SIZE, SIDE, CLASSES = 1024 * MIB, 64, 10
 FORGET = 2000  # images of class 0, which goes
 TESTED = 0.1
 MOST, SECONDS = 300 * MIB, 180.0  # what is allowed
-FORMS = ("npy", "npz")  # in which the images lie: a folder of arrays, one file that packs nothing
+ROWS = 1024  # images that are made at a time
+FORMS = {  # in which the images lie
+    "npy": "`.npy` files",
+    "npz": "an `.npz` that packs nothing",
+    "arrow": "Arrow files of PNG",
+    "parquet": "Parquet files of PNG",
+}
+
+Pixels = NDArray[np.uint8]
+Blocks = Iterator[tuple[Pixels, NDArray[np.int64]]]
 
 
 def net(channels: int, classes: int) -> nn.Module:
@@ -42,39 +57,65 @@ def net(channels: int, classes: int) -> nn.Module:
     )
 
 
-def write_set(folder: Path, form: str, size: int) -> str:
-    """Write images of so many bytes, block by block, and return the source that names them.
+def blocks(count: int, draws: np.random.Generator) -> Iterator[tuple[Pixels, NDArray[np.int64]]]:
+    """Yield images ``[B, 3, 64, 64]`` and their labels, so many in all.
 
-    Each class has a bright stripe of its own on noise.  2,000 training images are of class 0 (fewer
-    where there are not so many), the others of the rest in turn.
+    Each class has a bright stripe of its own on noise.  2,000 are of class 0 (fewer where there are
+    not so many), the others of the rest in turn.
     """
-    draws, each = np.random.default_rng(0), 3 * SIDE * SIDE
-    n = size // each
-    counts = {"test": round(TESTED * n)}
-    counts["train"] = n - counts["test"]
-    for part, count in counts.items():
-        labels = np.arange(count) % (CLASSES - 1) + 1
-        labels[: min(FORGET, count // CLASSES)] = 0
-        np.save(folder / f"{part}_labels.npy", draws.permutation(labels))
-        shape = (count, 3, SIDE, SIDE)
-        images = np.lib.format.open_memmap(folder / f"{part}_images.npy", "w+", np.uint8, shape)
-        told = np.load(folder / f"{part}_labels.npy")
-        for start in range(0, count, 1024):
-            rows = slice(start, min(start + 1024, count))
-            block = draws.integers(0, 128, images[rows].shape, dtype=np.uint8)
-            for row, label in enumerate(told[rows]):
-                block[row, :, 6 * label : 6 * label + 6] += 127
-            images[rows] = block
-        images.flush()
-        del images
-    if form == "npy":
-        return f"npz:{folder}"
-    path = folder / "set.npz"
-    names = [f"{part}_{kind}" for part in counts for kind in ("images", "labels")]
-    np.savez(path, **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
-    for name in names:
-        (folder / f"{name}.npy").unlink()
-    return f"npz:{path}"
+    labels = np.arange(count) % (CLASSES - 1) + 1
+    labels[: min(FORGET, count // CLASSES)] = 0
+    labels = draws.permutation(labels)
+    for start in range(0, count, ROWS):
+        some = labels[start : start + ROWS]
+        images = draws.integers(0, 128, (len(some), 3, SIDE, SIDE), dtype=np.uint8)
+        for image, label in zip(images, some, strict=True):
+            image[:, 6 * label : 6 * label + 6] += 127
+        yield images, some
+
+
+def write_set(folder: Path, form: str, size: int) -> str:
+    """Write images of so many bytes, block by block, and return the source that names them."""
+    draws, n = np.random.default_rng(0), size // (3 * SIDE * SIDE)
+    tested = round(TESTED * n)
+    for part, count in (("train", n - tested), ("test", tested)):
+        write = write_tables if form in ("arrow", "parquet") else write_arrays
+        write(folder, part, count, blocks(count, draws), form)
+    if form != "npz":
+        return f"{'npz' if form == 'npy' else 'parquet'}:{folder}"
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+    np.savez(folder / "set.npz", **arrays)
+    for path in folder.glob("*.npy"):
+        path.unlink()
+    return f"npz:{folder / 'set.npz'}"
+
+
+def write_arrays(folder: Path, part: str, count: int, found: Blocks, form: str) -> None:
+    """Write a part as two ``.npy`` files."""
+    shape = (count, 3, SIDE, SIDE)
+    images = np.lib.format.open_memmap(folder / f"{part}_images.npy", "w+", np.uint8, shape)
+    labels = np.empty(count, np.int64)
+    for n, (some, names) in enumerate(found):
+        images[ROWS * n : ROWS * (n + 1)], labels[ROWS * n : ROWS * (n + 1)] = some, names
+    images.flush()
+    np.save(folder / f"{part}_labels.npy", labels)
+
+
+def write_tables(folder: Path, part: str, count: int, found: Blocks, form: str) -> None:
+    """Write a part as ``datasets`` does: a column of PNG files, one of labels."""
+    schema = arrow.schema([("image", arrow.binary()), ("label", arrow.int64())])
+    path = folder / f"{part}-00000.{form}"
+    kind = arrow.parquet.ParquetWriter if form == "parquet" else arrow.ipc.new_stream
+    with kind(str(path), schema) as writer:
+        for images, labels in found:
+            content = [_png(image) for image in images.transpose(0, 2, 3, 1)]
+            writer.write_batch(arrow.record_batch([content, labels], schema=schema))
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
 
 
 def work(source: str) -> dict[str, Any]:
@@ -150,12 +191,11 @@ def lines(found: performance.Cells) -> list[str]:
         "| read, unlearn, audit, s | process, s | allowed |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    names = {"npy": "`.npy` files", "npz": "an `.npz` that packs nothing"}
     for form, cell in found.items():
         took = ", ".join(f"{cell['seconds'][name]:.0f}" for name in ("read", "unlearn", "audit"))
         idle, above = cell["idle_anonymous"] / MIB, cell["above_idle"] / MIB
         told.append(
-            f"| {names[form]} | {cell['bytes'] / MIB:,.0f} MiB | {cell['images']:,} "
+            f"| {FORMS[form]} | {cell['bytes'] / MIB:,.0f} MiB | {cell['images']:,} "
             f"| {idle:.0f} MiB | {above:.0f} MiB "
             f"| 300 MiB: {_yes(cell['above_idle'] <= MOST)} | {took} | {cell['whole_seconds']:.0f} "
             f"| {SECONDS:.0f}: {_yes(cell['whole_seconds'] <= SECONDS)} |"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as arrow
 import pyarrow.parquet
 
-from unsee.data._store import fits
+from unsee.data._store import stays
 from unsee.errors import StorageError
 from unsee.events import warn
 
@@ -49,7 +49,7 @@ def table_of(paths: Sequence[Path]) -> arrow.Table:
         for file in files
         for n in range(file.metadata.num_row_groups)
     )
-    if fits(size):
+    if stays(size):
         return arrow.concat_tables([file.read() for file in files])
     return _laid_out(files, size)
 
@@ -67,8 +67,8 @@ def _mapped(path: Path) -> arrow.Table:
 def _laid_out(files: Sequence[arrow.parquet.ParquetFile], size: int) -> arrow.Table:
     where = tempfile.gettempdir()
     warn(
-        f"{size:,} bytes of encoded images are more than half of the memory: they are laid out in "
-        f"a file in {where} that has no name and goes with this process (TMPDIR names another)"
+        f"{size:,} bytes of encoded images are too many for the memory: they are laid out in a "
+        f"file in {where} that has no name and goes with this process (TMPDIR names another)"
     )
     with tempfile.TemporaryFile() as file:
         try:

@@ -83,9 +83,9 @@ def stack(
         size: pixels of the square to bring them to; None: all have one shape.
 
     Returns:
-        uint8 ``[M, C, H, W]``, in memory if that takes at most half of what is free, and the
-        places ``[M]`` in ``names`` that could be read; a few that could not are left out with a
-        warning.
+        uint8 ``[M, C, H, W]``, in memory if they take at most 512 MiB and half of what is free,
+        and the places ``[M]`` in ``names`` that could be read; a few that could not are left out
+        with a warning.
 
     Raises:
         DataError: if more than 1 % cannot be read, or shapes differ without a ``size``.

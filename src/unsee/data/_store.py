@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unsee.nouns import Images
 
 SHARE = 0.5  # of the available memory that decoded images may take: models need the rest
+KEPT = 1 << 29  # bytes of images that can be got again from their files; more is got again
 MAPPED = 1 << 26  # bytes; larger arrays stay in their file where they lie there as they are
 
 Pixels = NDArray[np.uint8]
@@ -137,7 +138,7 @@ def places(rows: Any, n: int) -> Tensor:
 
 
 class Block:
-    """uint8 images of one size in one piece of memory, as long as they fit.
+    """uint8 images of one size in one piece of memory, as long as they are to stay there.
 
     They lie there channels last: as decoders write them, and as convolutions like them best.
     """
@@ -180,7 +181,7 @@ class Block:
 
     def _room(self) -> Pixels | None:
         size = self.capacity * int(np.prod(self.shape))
-        return np.empty((self.capacity, *self.shape), np.uint8) if fits(size) else None
+        return np.empty((self.capacity, *self.shape), np.uint8) if stays(size) else None
 
 
 def in_one(pieces: list[Pixels]) -> Pixels:
@@ -197,6 +198,14 @@ def in_one(pieces: list[Pixels]) -> Pixels:
 def fits(size: int) -> bool:
     """Say whether ``size`` bytes of pixels may be kept in memory."""
     return size <= SHARE * available_memory()
+
+
+def stays(size: int) -> bool:
+    """Say whether ``size`` bytes of what can be read again from files are kept in memory.
+
+    Training is slower than decoding by far, so a large set need not take the memory of the others.
+    """
+    return size <= KEPT and fits(size)
 
 
 def available_memory() -> int:
