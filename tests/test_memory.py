@@ -1,6 +1,7 @@
 """Images are held once, and those larger than memory are read from where they lie: counted."""
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from attacks.pictures import picture, saved
 from attacks.places import write_parquet
 from attacks.sources import idx
 from conftest import pattern_data, save_patterns
+from PIL import Image
 from torch import nn
 
 from unsee import memory
@@ -25,6 +27,7 @@ from unsee.audits import AUDITS
 from unsee.data import _arrays as arrays, _store as store, choose, joined, load
 from unsee.erasure import unlearn
 from unsee.errors import DataError, StorageError, UnseeWarning
+from unsee.nouns import Data
 from unsee.training import predict
 
 MIB = 2**20
@@ -44,6 +47,7 @@ def highest(work):
 # Held once.
 
 COUNT = 48 * MIB // (28 * 28)  # images of 28 x 28
+PHOTOS, SIDE = 1024, 128  # in colour, 48 MiB, too
 
 
 def write_npz(place, save):
@@ -67,24 +71,65 @@ def write_idx(place):
     return f"mnist:{place}"
 
 
+def photo(n):
+    """Return an image that is no other's, and packs well."""
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    pixels[0, :2] = np.array([n % 256, n // 256, 1])
+    return Image.fromarray(pixels)
+
+
+def write_photos(place):
+    """Write them as files in folders, and as tables; return both sources."""
+    for part, numbers in (("train", range(PHOTOS - 100)), ("test", range(PHOTOS - 100, PHOTOS))):
+        content = [saved(photo(n)) for n in numbers]
+        for n, found in zip(numbers, content, strict=True):
+            file = place / "files" / part / str(n % 2) / f"{n}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(found)
+        table = arrow.table({"img": content, "label": [n % 2 for n in numbers]})
+        (place / "tables").mkdir(exist_ok=True)
+        arrow.parquet.write_table(table, place / "tables" / f"{part}-0.parquet")
+    return {"files": f"folder:{place / 'files'}", "tables": f"parquet:{place / 'tables'}"}
+
+
+class Photos:
+    """Somebody's own data set, which draws its images when it is asked."""
+
+    def __len__(self):
+        return PHOTOS // 2
+
+    def __getitem__(self, n):
+        return photo(n), n % 2
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     place = tmp_path_factory.mktemp("large")
-    return {
+    plain = write_npz(place / "plain", np.savez)
+    found = {
         "packed": write_npz(place / "packed", np.savez_compressed),
-        "plain": write_npz(place / "plain", np.savez),
+        "plain": plain,
         "idx": write_idx(place / "idx"),
+        "backdoor": f"backdoor:{plain}",
     }
+    return found | write_photos(place)
+
+
+def read_all(name, large):
+    if name == "own":
+        return Data.from_dataset(Photos(), test=Photos())
+    return load(large[name], size=28 if name == "idx" else None)
 
 
 @on_linux
-@pytest.mark.parametrize("name", ["packed", "plain", "idx", "backdoor"])
+@copies
+@pytest.mark.parametrize("name", ["packed", "plain", "idx", "backdoor", "files", "tables", "own"])
 def test_a_source_holds_its_images_once_while_it_is_read(name, large):
-    asked = {"backdoor": f"backdoor:{large['plain']}"}.get(name) or large[name]
     load("digits", size=8)  # what is imported on the way is no image
-    most, data = highest(lambda: load(asked, size=28 if name == "idx" else None))
-    size = COUNT * 28 * 28
-    assert len(data) == COUNT and 0.9 * size < most < 1.6 * size  # ids and labels are in it, too
+    most, data = highest(lambda: read_all(name, large))
+    size = math.prod(data.images.shape)
+    assert 47 * MIB < size < 49 * MIB
+    assert 0.9 * size < most < 1.6 * size  # ids and labels are in it, too
 
 
 @on_linux
