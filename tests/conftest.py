@@ -43,7 +43,8 @@ def save_patterns(path, data=None):
     arrays = {"classes": np.array(data.classes)}
     for part in ("train", "test"):
         some = data.part(part)
-        arrays[f"{part}_images"] = some.take(torch.arange(len(some)))[:, 0].numpy()
+        images = some.take(torch.arange(len(some))).numpy()
+        arrays[f"{part}_images"] = images[:, 0] if images.shape[1] == 1 else images
         arrays[f"{part}_labels"] = some.labels.numpy()
     np.savez(path, **arrays)
     return path

@@ -65,11 +65,13 @@ def test_every_family_unlearns_and_keeps_ties_and_frozen_parts(family, method):
 
 
 @pytest.mark.parametrize(
-    "family, method", [("vit", "snu_deep"), ("convnext", "snu"), ("mobilenet", "snu_deep")]
+    "family, channels, method",
+    [("vit", 1, "snu_deep"), ("convnext", 3, "snu"), ("mobilenet", 4, "snu_deep")],
 )
-def test_a_whole_run_of_a_family(family, method, tmp_path, drawings_left_out):
+def test_a_whole_run_of_a_family(family, channels, method, tmp_path, drawings_left_out):
+    data = images_of(channels=channels)
     config = Config(
-        data=f"npz:{save_patterns(tmp_path / 'patterns.npz', images_of())}",
+        data=f"npz:{save_patterns(tmp_path / 'patterns.npz', data)}",
         arch=f"families:{family}",
         forget="class=c",
         method=method,
@@ -84,7 +86,33 @@ def test_a_whole_run_of_a_family(family, method, tmp_path, drawings_left_out):
     assert numbers["stage_probe_recall"] is not None and numbers["relearn_recall"] is not None
     assert run.explained_layer and not [note for note in run.notes if "Grad-CAM" in note]
     stored = pipeline.read(tmp_path / "run" / "model.safetensors")
-    assert stored.into(built(family)).state_dict().keys() == stored.state.keys()
+    assert stored.into(built(family, channels)).state_dict().keys() == stored.state.keys()
+
+
+def thousand(side=16, each=2):
+    """Return images of noise, 2,000 to train with and 1,000 to test with, of 1,000 classes."""
+    labels, parts = torch.arange(1000).repeat(each + 1), ["train"] * 1000 * each + ["test"] * 1000
+    shape = (len(labels), 1, side, side)
+    images = torch.randint(0, 256, shape, generator=rng(), dtype=torch.uint8)
+    names = tuple(f"class {n}" for n in range(1000))
+    return Data(images, labels, np.arange(len(labels)).astype(str), np.array(parts), names)
+
+
+def test_a_whole_run_of_a_thousand_classes_and_its_report(tmp_path):
+    config = Config(
+        data=f"npz:{save_patterns(tmp_path / 'many.npz', thousand())}",
+        arch="families:Tied",
+        forget="class=class 2",
+        method="snu_deep",
+        train_epochs=1,
+        oracle="retrain",
+        guard=1,
+    )
+    run = pipeline.run(config, tmp_path / "run")
+    assert len(run.data["classes"]) == 1000 and run.forget["gone"] == ["class 2"]
+    assert run.measurements["unlearned"]["forget_accuracy"].n == 2
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "class 2" in report and len(report) < 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -99,11 +127,7 @@ def test_a_whole_run_of_a_family(family, method, tmp_path, drawings_left_out):
 def test_channels_classes_and_sizes_are_audited_and_shown(name, channels, classes, size):
     data = images_of(size, channels, n=18 if size > 16 else 48)
     if classes == 1000:
-        labels = torch.arange(1050) % 1000
-        images = torch.randint(0, 256, (1050, 1, 16, 16), generator=rng(), dtype=torch.uint8)
-        parts = np.array(["train"] * 1000 + ["test"] * 50)
-        names = tuple(f"class {n}" for n in range(1000))
-        data = Data(images, labels, np.arange(1050).astype(str), parts, names)
+        data = thousand(each=1)
     if name == "large":
         net = seeded(lambda: families.vit(channels, classes, size)).eval()
     else:
