@@ -19,10 +19,10 @@ def as_floats(images: Tensor) -> Tensor:
 def augmented(images: Tensor, how: tuple[str, ...], rng: torch.Generator) -> Tensor:
     """Shift every image ``[B, C, H, W]`` by up to 4 pixels and mirror half of them, as allowed.
 
-    Both are one gather along columns and rows; what comes from outside the image is mirrored in.
-    The result is laid out channels last.
+    Both are one gather of whole pixels; what comes from outside the image is mirrored in.  The
+    result is laid out channels last.
     """
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     offsets = torch.full((2, n), MARGIN)
     if "crop" in how and min(height, width) > MARGIN:
         offsets = torch.randint(0, 2 * MARGIN + 1, (2, n), generator=rng)
@@ -30,10 +30,11 @@ def augmented(images: Tensor, how: tuple[str, ...], rng: torch.Generator) -> Ten
     rows = _reflected(offsets[0, :, None] + torch.arange(height) - MARGIN, height)
     columns = _reflected(offsets[1, :, None] + torch.arange(width) - MARGIN, width)
     columns = torch.where(flip[:, None], columns.flip(1), columns)
-    image, rows, columns = (
-        x.to(images.device) for x in (torch.arange(n)[:, None, None], rows[:, :, None], columns)
-    )
-    return images.permute(0, 2, 3, 1)[image, rows, columns[:, None, :]].permute(0, 3, 1, 2)
+    rows = width * (rows + height * torch.arange(n)[:, None])  # of the first pixel of each row
+    rows, columns = (x.to(images.device) for x in (rows, columns))
+    places = (rows[:, :, None] + columns[:, None, :]).flatten()
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, places)
+    return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _reflected(places: Tensor, size: int) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unsee.data._labels import numbered, numbered_ids
 from unsee.data._pixels import resized
-from unsee.data._store import in_one
+from unsee.data._store import append
 from unsee.errors import DataError
 from unsee.nouns import Data
 
@@ -35,7 +35,8 @@ def cifar10(
     root = next((p for p in (place / "cifar-10-batches-py", place) if p.is_dir()), place)
     meta = _read(root / "batches.meta")
     names = classes or tuple(map(_text, _list(meta, "label_names", root)))
-    pixels, values, filenames, parts = [], list[Any](), list[str](), list[str]()
+    pixels = np.empty((0, *SHAPE), np.uint8)
+    values, filenames, parts = list[Any](), list[str](), list[str]()
     for part, files in BATCHES.items():
         for path in (root / file for file in files):
             batch = _read(path)
@@ -46,13 +47,13 @@ def cifar10(
                     f"Expected one label and one name per image in {path}, got {len(rows)} images,"
                     f" {len(labels)} labels and {len(named)} names"
                 )
-            pixels.append(rows)
+            append(pixels, rows)
             values += labels
             filenames += map(_text, named)
             parts += [part] * len(rows)
     numbers, names = numbered(values, names, root)
     return Data(
-        images=resized(torch.from_numpy(in_one(pixels)), size),
+        images=resized(torch.from_numpy(pixels), size),
         labels=torch.from_numpy(numbers),
         ids=numbered_ids(parts),
         parts=np.array(parts),

@@ -184,15 +184,14 @@ class Block:
         return np.empty((self.capacity, *self.shape), np.uint8) if stays(size) else None
 
 
-def in_one(pieces: list[Pixels]) -> Pixels:
-    """Put pieces one behind the other; each is let go once it is copied, so the list ends empty."""
-    shape = sum(map(len, pieces)), *pieces[0].shape[1:]
-    whole, end = np.empty(shape, np.uint8), 0
-    while pieces:
-        piece = pieces.pop(0)
-        whole[end : end + len(piece)] = piece
-        end += len(piece)
-    return whole
+def append(whole: Pixels, more: Pixels) -> None:
+    """Add images behind the others, in an array that nobody else looks into.
+
+    It grows where it lies: to put pieces together in the end would take their memory twice.
+    """
+    end = len(whole)
+    whole.resize((end + len(more), *whole.shape[1:]), refcheck=False)
+    whole[end:] = more
 
 
 def fits(size: int) -> bool:
