@@ -40,6 +40,7 @@ def command(
     *,
     pictures: Callable[[Cells], dict[str, "Picture"]] | None = None,
     parent: argparse.ArgumentParser | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Measure the cells that are asked for and not up to date; write the page and its pictures.
 
@@ -54,6 +55,7 @@ def command(
         lines: of the page, from the cells that are there.
         pictures: that the page shows, by the names of their files in docs/images.
         parent: a parser with flags of the script's own.
+        device: that is measured; None: the CPU.
 
     """
     parser = argparse.ArgumentParser(description=doc, parents=[parent] if parent else [])
@@ -74,7 +76,9 @@ def command(
         if known.get(name, {}).get("sources") == digests[name]:
             print(f"{told}: up to date", file=sys.stderr)
             continue
-        known[name] = rounded({"sources": digests[name], "machine": machine(), **make(name, False)})
+        known[name] = rounded(
+            {"sources": digests[name], "machine": machine(device), **make(name, False)}
+        )
         ordered = {cell: known[cell] for cell in digests if cell in known}
         write(_file(section), (json.dumps(ordered, indent=1, sort_keys=True) + "\n").encode())
         print(f"{told}: done", file=sys.stderr)
@@ -129,9 +133,9 @@ def with_section(text: str, section: str, lines: list[str]) -> str:
     return found.sub(lambda _: body, text)
 
 
-def machine() -> dict[str, str]:
-    """Return what numbers depend on that no source says."""
-    return {**environment(torch.device("cpu")), "kernel": platform.release()}
+def machine(device: torch.device | None = None) -> dict[str, str]:
+    """Return what numbers depend on that no source says; by default of the CPU."""
+    return {**environment(device or torch.device("cpu")), "kernel": platform.release()}
 
 
 def machines(found: Cells) -> list[str]:

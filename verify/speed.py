@@ -7,12 +7,16 @@ The product's own training, unlearning and evaluation, with augmentation on, aga
 * usual: what people write today: a data set of PIL images, PIL transforms, a DataLoader with two
   workers, float32, contiguous.
 
+Everything computes on a GPU, where there is one, else on the CPU.
+
 One cell is one task on one model.  Its repetitions are paired: in each all three run once, in
-alternating order, and the ratio is taken within it.  Rates are image gradients a second (an image
+alternating order, and the ratio is taken within it.  Who trains makes the model first: a new one,
+or a copy of the one that is there.  Rates are image gradients a second (an image
 passed forwards and backwards once; forwards alone a third), so that methods that do several things
 can be held against the bare step.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -40,6 +44,7 @@ REPEATS = 7  # short ones: a pair must see the same machine
 BATCH, SEEN = 128, 512  # images in a step of training, of evaluation
 MEAN, STD = 0.5, 0.25
 TASKS = ("train", "finetune", "snu", "evaluate")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def bare_training(model, images, labels, epochs, bf16):  # type: ignore[no-untyp
     )
     pairs = [*zip(images.split(BATCH), labels.split(BATCH), strict=True)] * epochs
     for x, y in pairs:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             loss = cross_entropy(model(x), y)
         sgd.zero_grad()
         loss.backward()
@@ -76,7 +81,7 @@ def bare_training(model, images, labels, epochs, bf16):  # type: ignore[no-untyp
 def bare_evaluation(model, images, bf16):  # type: ignore[no-untyped-def]
     """Pass images forwards: the ceiling."""
     model = model.eval().to(memory_format=torch.channels_last)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         return torch.cat([model(x).float() for x in images.split(SEEN)])
 
 
@@ -115,7 +120,7 @@ def usual_training(model: nn.Module, data: Data, epochs: int) -> None:
     for _ in range(epochs):
         for x, y in usual_batches(data, BATCH, train=True):
             sgd.zero_grad()
-            cross_entropy(model(x), y).backward()
+            cross_entropy(model(x.to(DEVICE)), y.to(DEVICE)).backward()
             sgd.step()
 
 
@@ -123,7 +128,8 @@ def usual_evaluation(model: nn.Module, data: Data) -> Tensor:
     """Look as a tutorial would."""
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(x) for x, _ in usual_batches(data, SEEN, train=False)])
+        batches = usual_batches(data, SEEN, train=False)
+        return torch.cat([model(x.to(DEVICE)).cpu() for x, _ in batches])
 
 
 class Bench:
@@ -136,10 +142,11 @@ class Bench:
         self.data = self.data[:256] if tiny else self.data
         classes = len(self.data.classes)
         build = blueprint(case.arch, channels=case.channels, classes=classes)
-        self.plain: Callable[[], nn.Module] = lambda: _seeded(build)
-        self.bf16 = has_fast_bf16("cpu")
-        pixels = self.data.take(torch.arange(len(self.data))).float().div_(255)
+        self.plain: Callable[[], nn.Module] = lambda: _seeded(build).to(DEVICE)
+        self.bf16 = has_fast_bf16(DEVICE.type)
+        pixels = self.data.take(torch.arange(len(self.data))).to(DEVICE).float().div_(255)
         self.placed = pixels.contiguous(memory_format=torch.channels_last)
+        self.labels = self.data.labels.to(DEVICE)
         gone = np.flatnonzero(self.data.labels.numpy() == 0)
         self.forget = self.data[gone]
         self.retain = self.data[np.flatnonzero(self.data.labels.numpy() != 0)]
@@ -147,7 +154,15 @@ class Bench:
     def built(self) -> nn.Module:
         """Return a new model with our normalisation in it."""
         channels = self.case.channels
-        return normalise(self.plain(), torch.full((channels,), MEAN), torch.full((channels,), STD))
+        given = (torch.full((channels,), x) for x in (MEAN, STD))
+        return normalise(self.plain(), *given).to(DEVICE)
+
+    def started(self, task: str, build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        """Return what makes the model to train: anew, or a copy of one that is there."""
+        if task == "train":
+            return build
+        there = build()
+        return lambda: copy.deepcopy(there)
 
     def product(self, task: str) -> Callable[[], float]:
         """Return what unsee does; it returns the image gradients spent."""
@@ -174,9 +189,10 @@ class Bench:
         model, n = self.built(), len(self.data)
         if task == "evaluate":
             return lambda: len(bare_evaluation(model, self.placed, self.bf16)) / 3
+        start = self.started(task, self.built)
 
         def work() -> float:
-            bare_training(model, self.placed, self.data.labels, self.epochs, self.bf16)
+            bare_training(start(), self.placed, self.labels, self.epochs, self.bf16)
             return float(n * self.epochs)
 
         return work
@@ -186,9 +202,10 @@ class Bench:
         model, n = self.plain(), len(self.data)
         if task == "evaluate":
             return lambda: len(usual_evaluation(model, self.data)) / 3
+        start = self.started(task, self.plain)
 
         def work() -> float:
-            usual_training(model, self.data, self.epochs)
+            usual_training(start(), self.data, self.epochs)
             return float(n * self.epochs)
 
         return work
@@ -211,9 +228,16 @@ def _noise(n: int, channels: int) -> Data:
 
 def rate(work: Callable[[], float]) -> float:
     """Return image gradients a second."""
+    _wait()
     start = time.perf_counter()
     done = work()
+    _wait()
     return done / (time.perf_counter() - start)
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def make(name: str, tiny: bool) -> cells.Cell:
@@ -276,4 +300,4 @@ def digests() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    performance.command(__doc__, "speed", digests(), make, lines)
+    performance.command(__doc__, "speed", digests(), make, lines, device=DEVICE)
