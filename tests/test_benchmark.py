@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import save_patterns
 
 from unsee import benchmark, events, fleets, pipeline, training
 from unsee.benchmark import checking, running
 from unsee.benchmark._budget import allowance, length_of, spent
-from unsee.benchmark._cell import key_of
+from unsee.benchmark._cell import key_of, tuned_name
 from unsee.benchmark._grid import Cell
+from unsee.benchmark._results import write_record
 from unsee.benchmark._sources import built_from, code, digest_of_sources
 from unsee.cli import call
 from unsee.data import load
@@ -411,6 +413,52 @@ def test_a_cell_that_comes_out_the_same_is_inside(place, capsys):
     assert told[0].startswith("drawn with --seed 4, tolerance 0.02")
     assert told[1] == f"{random.Random(4).choice(cells)}: inside"
     assert len(told) > 20 and "outside" not in "".join(told)
+
+
+def test_a_cell_is_checked_with_as_many_threads_as_it_had(place, grid, tmp_path, monkeypatch):
+    shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    cell = grid.cells()[0]
+    path = tmp_path / "results" / f"{cell.name}.json"
+    record = json.loads(path.read_text())
+    record["environment"]["threads"] = "3"
+    path.write_text(json.dumps(record))
+    before, seen, measure = torch.get_num_threads(), [], checking.measure
+
+    def watched(task):
+        seen.append(torch.get_num_threads())
+        return measure(task)
+
+    monkeypatch.setattr(checking, "measure", watched)
+    assert checking.check(cell, tmp_path / "results", place / "work" / "tiny").inside
+    assert seen == [3] and torch.get_num_threads() == before != 3
+
+
+def test_a_search_that_failed_is_tried_again_where_that_is_asked(
+    place, grid, tmp_path, monkeypatch
+):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=1, tune_on="class=a")
+    real = running.search
+
+    def fails(task):
+        record = real(replace(task, results="")) | {"failed": "MemoryError: once"}
+        write_record(Path(task.results), tuned_name(task.cell), record)
+        return record
+
+    monkeypatch.setattr(running, "search", fails)
+    (failed,) = again(tuned, place, tmp_path).failed
+    assert "MemoryError: once" in failed
+    monkeypatch.setattr(running, "search", real)
+    assert again(tuned, place, tmp_path).failed == (failed,)
+    assert again(tuned, place, tmp_path, again=True).failed == ()
+
+
+def test_results_of_no_cell_are_named(place, grid, tmp_path, capsys):
+    shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    fewer = written(tmp_path, GRID.replace('"snu", ', "").format(place=place))
+    words = ("--results", str(tmp_path / "results"), "--work", str(place / "work"), "--quiet")
+    assert call("bench", "run", str(fewer), *words) == 0
+    told = capsys.readouterr().out
+    assert "2 results" in told and "delete them, such as patterns-class=c-snu-seed0" in told
 
 
 def made_by_other_code(cell, results):

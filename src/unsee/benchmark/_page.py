@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from unsee.benchmark._recipe import pasted
 from unsee.benchmark._results import Record, picture_file, value
 from unsee.benchmark._statistics import environments
 from unsee.benchmark._table import as_markdown
@@ -15,7 +16,8 @@ TIED = (
     "(root of nats, at most 0.833). AUC gap: how far the AUC of the loss attack is from the "
     "retrained model's. **best**: the smallest JS of the methods that finished every seed; tied: "
     "not told from it by a paired t test over seeds (of one seed: a paired bootstrap over its "
-    "images) with p adjusted by Holm, above 0.05. Controls are not ranked."
+    "images) with p adjusted by Holm, above 0.05; of two seeds nothing can be told. Controls are "
+    "not ranked."
 )
 
 
@@ -72,6 +74,12 @@ def _terms(records: Sequence[Record]) -> list[str]:
         "is stands in its recipe."
         for budget in sorted(budgets)
     ] or ["No budget: every method trains for as long as its defaults or the grid say."]
+    if standing := sum(bool(r.get("stands")) for r in records):
+        found.append(
+            f"{standing} cells were made by code before the last changes, and stand for today's: "
+            "of each method one was measured again and came out alike (`unsee bench check "
+            "--accept`; `stands` in their files)."
+        )
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
     found += [
         f"Tuned on {on} with seed 0: {trials} settings of every method that has some, on images to "
@@ -90,7 +98,7 @@ def _terms(records: Sequence[Record]) -> list[str]:
 
 
 def _example(records: Sequence[Record]) -> str:
-    return str(records[0]["recipe"]) if records else "none: no cell has finished"
+    return pasted(records[0]) if records else "none: no cell has finished"
 
 
 def into_page(path: Path, grid: str, block: str) -> str:

@@ -1,7 +1,9 @@
 """A run as the line that a reader can paste."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from unsee.nouns import Config
 
@@ -33,3 +35,13 @@ def recipe(config: Config, out: str) -> str:
 
 def _told(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def pasted(record: Mapping[str, Any]) -> str:
+    """Return a result's recipe with as many threads as it had: their number decides how sums round.
+
+    >>> pasted({"recipe": "unsee run --forget class=3", "environment": {"threads": "1"}})
+    'OMP_NUM_THREADS=1 unsee run --forget class=3'
+    """
+    threads = record.get("environment", {}).get("threads")  # of a cell that failed there is none
+    return f"OMP_NUM_THREADS={threads} {record['recipe']}" if threads else str(record["recipe"])

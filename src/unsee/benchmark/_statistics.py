@@ -184,7 +184,7 @@ def ranked(apart: dict[str, dict[int, Distances]]) -> dict[str, tuple[str, float
     """
     most = max((len(seeds) for seeds in apart.values()), default=0)
     whole = {method: seeds for method, seeds in apart.items() if most and len(seeds) == most}
-    if not whole:
+    if not whole or most == 2:  # two differences have no spread to speak of
         return {}
     middle = {m: float(np.mean([x.mean() for x in seeds.values()])) for m, seeds in whole.items()}
     best = min(middle, key=lambda method: (middle[method], method))

@@ -1,7 +1,8 @@
 """``unsee bench check``: measure kept cells again, and let them stand where they come out alike."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,14 +91,16 @@ def check(
     if before is None:
         raise RunError(f"Expected a result in {path}, got none")
     wanted = unique(needed(cell, work / "models"))
-    made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
+    with _threads(before):
+        made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
     task = Task(cell, "", str(work / "check"), of(cell, work, made))
     if cell.tune:
         (searched,) = searches([cell])
         found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
         kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
         task = replace(task, tuned={"failed": None, "on": "", "trials": [], "options": {}} | kept)
-    now = measure(task)
+    with _threads(before):
+        now = measure(task)
     figures = [
         Compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
         for model in MODELS
@@ -116,6 +119,22 @@ def check(
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
     )
+
+
+@contextmanager
+def _threads(record: Record) -> Iterator[None]:
+    """Compute with as many threads as a result was made with: their number decides how sums round.
+
+    More than this machine has cores are no more.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(record.get("environment", {}).get("threads", before)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:

@@ -22,6 +22,7 @@ class Done:
     measured: int
     failed: tuple[str, ...]  # names with reasons, of all cells of the grid
     left: int  # cells that were not asked for and are not there
+    strange: tuple[str, ...] = ()  # results in the folder that are of no cell of the grid
 
 
 def bench(
@@ -62,7 +63,7 @@ def bench(
     for name in own_methods(grid) if todo else ():
         check_method(name)
     made = _shared(todo, work, jobs)
-    tuned = _tuned(todo, results, work, made, jobs)
+    tuned = _tuned(todo, results, work, made, jobs, again=again)
     place = str(results), str(work / "runs")
     tasks = [
         Task(cell, *place, of(cell, work, made), tuned.get(_searched_for(cell)), keep)
@@ -72,7 +73,13 @@ def bench(
     found = {cell.name: read_record(results / f"{cell.name}.json") for cell in cells}
     failed = [f"{name}: {r['failed']}" for name, r in found.items() if r and r["failed"]]
     missing = sum(record is None for record in found.values())
-    return Done(len(asked) - len(todo), len(todo), tuple(failed), missing)
+    strange = tuple(sorted(_names_in(results) - {cell.name for cell in cells}))
+    return Done(len(asked) - len(todo), len(todo), tuple(failed), missing, strange)
+
+
+def _names_in(results: Path) -> set[str]:
+    records = {path.stem: read_record(path) for path in results.glob("*.json")}
+    return {name for name, record in records.items() if record and "cell" in record}
 
 
 def _is_there(cell: Cell, results: Path, again: bool) -> bool:
@@ -136,13 +143,13 @@ def searches(cells: list[Cell]) -> list[Cell]:
 
 
 def _tuned(
-    cells: list[Cell], results: Path, work: Path, made: dict[Path, Made], jobs: int
+    cells: list[Cell], results: Path, work: Path, made: dict[Path, Made], jobs: int, *, again: bool
 ) -> dict[str, Record]:
     found: dict[str, Record] = {}
     tasks = []
     for cell in searches(cells):
         known = read_record(results / f"{tuned_name(cell)}.json")
-        if known is not None and known["key"] == key_of(cell):
+        if known and known["key"] == key_of(cell) and not (again and known["failed"]):
             found[_searched_for(cell)] = known
         else:
             tasks.append(Task(cell, str(results), str(work / "runs"), of(cell, work, made)))

@@ -76,6 +76,12 @@ def bench_run(
     print(f"cells: {counts}; {done.left} not there")
     for told in done.failed:
         print(f"  {console.printable(told)}")
+    if done.strange:
+        named = ", ".join(map(console.printable, done.strange[:3]))
+        print(
+            f"{len(done.strange)} results in {place} are of no cell of this grid and stand in its "
+            f"tables: delete them, such as {named}"
+        )
     print(f"next    unsee bench table {place}")
 
 
@@ -237,7 +243,7 @@ def bench_recipe(
     from unsee import benchmark
 
     records = benchmark.read_results(Path(results))
-    names = {record["cell"]["name"]: record["recipe"] for record in records}
+    names = {record["cell"]["name"]: benchmark.pasted(record) for record in records}
     if cell is not None and cell not in names:
         raise OptionError(f"Expected a cell among {[*names][:8]}, got {cell!r}")
     for line in [names[cell]] if cell else names.values():
