@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import save_patterns
-from together import LOOKED_AT, NETS, findings
+from together import LOOKED_AT, NETS, TRAINED, findings
 
 from unsee import training
 
@@ -66,7 +66,9 @@ def test_each_takes_its_share_of_every_batch_but_the_first(one, two):
             assert shares == [passed, passed], "each has to draw for the whole batch"
         else:
             first = sum(shares) - passed  # once too often: it shows what may be shared out
-            assert 0 < first < 40 and max(shares) < 0.65 * passed, name
+            few_batches = name.startswith("plain/") and name.partition("/")[2] not in TRAINED
+            assert 0 <= first <= (passed if few_batches else 40), name
+            assert few_batches or (first and max(shares) < 0.65 * passed), name
 
 
 def test_image_gradients_are_counted_once_over_all_processes(one, two):
