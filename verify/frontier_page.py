@@ -5,8 +5,8 @@ same for every model of a task, so lists are added and subtracted place by place
 the figure, the 2.5 % and 97.5 % of the others its paired interval.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cells
@@ -36,6 +36,8 @@ SHOWN = {
 }
 AUDITED = ("probe_recall", "few_shot_recall", "relearn_recall", "relearn_recall_restored")
 NOT_MEASURED = ["Not measured.", ""]
+LESS = (("buffer01-", "a 1 %", 0.02), ("buffer00-", "no", 0.05))  # and how far accuracy may fall
+EIGHT = ("mnist-class3", "digits-class3")  # tasks that are to have eight retrained models
 TOO_NEAR, QUARTER, EPOCHS = 0.05, 0.25, 10
 Figure = NDArray[np.float64]  # [1 + draws]
 
@@ -187,12 +189,15 @@ def whole_class(models: Models) -> list[Row]:
     else:
         told = "JS distance to the retrained model"
         rows.append(Row(told, now("js_distance"), "<= 1.3", "one retrained model"))
-    return [*rows, *costs(models)]
+    return rows
 
 
 def share_of_retraining(cell: cells.Cell) -> float:
-    """Return seconds of unlearning over those of ten epochs of retraining, timed around it."""
-    per_image = cells.mean(x["seconds"] / x["images"] for x in cell["retraining"]["timed"])
+    """Return seconds of unlearning over those of ten epochs of retraining, timed around it.
+
+    The faster of the two timings counts: what else the machine did would make retraining slow.
+    """
+    per_image = min(x["seconds"] / x["images"] for x in cell["retraining"]["timed"])
     return float(cell["seconds"] / (EPOCHS * cell["retraining"]["images"] * per_image))
 
 
@@ -247,12 +252,21 @@ def beyond(found: dict[str, cells.Cell], task: str, models: Models) -> list[Row]
             rows.append(Row(f"{told} recall, distance to retrained", apart, "<= 0.03"))
     share = max(map(share_of_retraining, models.seeds))
     rows.append(Row("time over ten epochs of retraining", constant(share), "<= 0.025"))
-    for kind, told, limit in (("buffer01-", "1 %", 0.02), ("buffer00-", "no", 0.05)):
+    for kind, told, limit in LESS:
         if less := models_of(found, task, kind):
             change = less.now("retain_accuracy") - less.before("retain_accuracy")
             told = f"{told} buffer: retain accuracy, minus the original's"
             rows.append(Row(told, change, f">= {-limit}"))
     return rows
+
+
+def with_less(found: dict[str, cells.Cell], task: str) -> list[str]:
+    """Return every criterion for smaller buffers, of which none is asked but what stays."""
+    lines = []
+    for kind, told, _ in LESS:
+        if less := models_of(found, task, kind):
+            lines += [f"### With {told} buffer", "", *criteria(whole_class(less)), "", *table(less)]
+    return lines
 
 
 def spread(models: Models) -> list[str]:
@@ -321,12 +335,17 @@ def ours(found: dict[str, cells.Cell], task: str, models: Models) -> list[str]:
             word = "reached" if row.met else "not reached"
             lines.append(f"- {row.name}: {spelled(row.figure)}, {row.limit} asked: {word}")
         lines.append("")
-    return lines + (spread(models) if len(models.retrained) >= 8 else [])
+    if len(models.retrained) >= 8:
+        lines += spread(models)
+    elif task in EIGHT:
+        few = len(models.retrained)
+        lines += [f"The spread of eight retrained models: not measured, {few} are there.", ""]
+    return lines + with_less(found, task)
 
 
 def judged(task: str, models: Models) -> list[str]:
     """Return every criterion for these models, then their figures."""
-    judge: Callable[[Models], list[Row]] = whole_class if "class" in task else some_images
+    judge: Callable[[Models], list[Row]] = all_of_a_class if "class" in task else some_images
     rows = judge(models)
     counted = [row for row in rows if not row.open]
     missed = [row.name for row in counted if not row.met]
@@ -338,14 +357,31 @@ def judged(task: str, models: Models) -> list[str]:
         f"{first['buffer']:,} images.",
         "",
         f"**{len(counted) - len(missed)} of {len(counted)} judged criteria met.**"
-        + (f" Missed: {'; '.join(missed)}." if missed else ""),
+        + (f" Missed: {'; '.join(missed)}." if missed else "")
+        + f" Of each seed alone: {', '.join(seed_by_seed(models, judge))}.",
         "",
-        "| criterion | measured (95 % interval) | asked | |",
-        "|---|---|---|---|",
-        *(row.line() for row in rows),
+        *criteria(rows),
         "",
         *table(models),
     ]
+
+
+def all_of_a_class(models: Models) -> list[Row]:
+    """Judge the forgetting of a whole class, and what it cost."""
+    return [*whole_class(models), *costs(models)]
+
+
+def criteria(rows: Iterable[Row]) -> list[str]:
+    """Return criteria as a table."""
+    head = ["| criterion | measured (95 % interval) | asked | |", "|---|---|---|---|"]
+    return [*head, *(row.line() for row in rows)]
+
+
+def seed_by_seed(models: Models, judge: Callable[[Models], list[Row]]) -> Iterator[str]:
+    """Say how many of the judged criteria each seed meets."""
+    for cell in models.seeds:
+        counted = [row for row in judge(replace(models, seeds=[cell])) if not row.open]
+        yield f"{sum(row.met for row in counted)}"
 
 
 def exponents(cell: cells.Cell) -> list[float]:
@@ -398,7 +434,7 @@ def page(found: dict[str, cells.Cell]) -> str:
         f"models. An audit in which original and retrained differ by less than {TOO_NEAR}, or that",
         "has one retrained model of a class to compare with, is reported and not judged. Time is",
         "the whole call, against ten epochs of retraining as extrapolated from one epoch over a",
-        "part of the images that stay, timed just before and just after.",
+        "part of the images that stay, timed just before and just after: the faster of the two.",
     ]
     for task in TITLES:
         lines += section(found, task)
