@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import rng
+from conftest import rng, seeded
 from torch import nn
 
 from unsee.data import as_floats
@@ -53,6 +53,16 @@ def test_batch_norm_learns_nothing_from_forgotten_images(trained, patterns):
             other = after.get_submodule(name)
             assert torch.equal(module.running_mean, other.running_mean)
             assert torch.equal(module.running_var, other.running_var)
+
+
+def test_dropout_is_no_noise_of_the_image(patterns):
+    """With and without dropout the model takes the same steps."""
+    ends = []
+    for between in (nn.Identity(), nn.Dropout(0.5)):
+        net = seeded(lambda between=between: nn.Sequential(nn.Flatten(), between, nn.Linear(64, 3)))
+        after = LIPSCHITZ(net, patterns.forget, patterns.retain[:0], rng=rng(), lr=1e-2)
+        ends.append(after[2].weight)
+    assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("draws", [1, 5])

@@ -9,7 +9,7 @@ from unsee.methods._method import method
 from unsee.methods._snu import disturbed
 from unsee.models import pixel_unit
 from unsee.nouns import Data
-from unsee.training import answers, descend
+from unsee.training import descend, switched_off
 
 
 @method(title="Lipschitz (JiT)", paper="https://arxiv.org/abs/2402.01401", data="forget")
@@ -27,23 +27,26 @@ def lipschitz(
 ) -> nn.Module:
     """Make the model as deaf to noise on images to forget as it can be, and hear nothing else.
 
-    ``sigma`` counts in the model's own pixel units; batch norm keeps its running statistics.
+    ``sigma`` counts in the model's own pixel units.  The model answers as it does in use: by its
+    running statistics and without dropout, which would differ between an image and its noisy self.
     """
     unit, everywhere = pixel_unit(model), torch.ones(())
 
     def loss(x: Tensor) -> Tensor:
-        z, total = answers(model, x, "frozen").float(), torch.zeros((), device=x.device)
+        z, total = model(x).float(), torch.zeros((), device=x.device)
         for _ in range(draws):
             noisy = disturbed(x, "gaussian", sigma, unit, everywhere, rng)
             with torch.no_grad():
-                far = answers(model, noisy, "frozen").float()
+                far = model(noisy).float()
             total = total + steepness(z, far, (noisy - x) / unit.to(x)).sum()
         return total / draws
 
     def losses() -> Iterator[Tensor]:
         themselves = replace(forget, augment=())
         for x, _ in batches(themselves, epochs=epochs, size=batch, rng=rng):
-            yield loss(x)
+            with switched_off(model.modules(), "training"):
+                found = loss(x)
+            yield found
 
     steps = epochs * steps_per_epoch(len(forget), batch)
     return descend(model, losses(), lr=lr, steps=steps, weight_decay=0.0)
