@@ -159,6 +159,12 @@ in the order in which people wrote; the data name no writers.
 
 For single images the right forget accuracy is the retrained model's, not 0, and the AUC to compare
 with is its AUC. `random=1%` is 14 images and `ids=FILE` 10: one image is .07 and .1 of accuracy.
+So few images of so easy a set do not tell an original from a retrained model, and nothing here
+says that `snu_deep` forgets single images: on a random tenth of CIFAR-10 it hardly does, and
+`snu_weights` does ([frontier](frontier.md)).
+
+The guard allows accuracy of what stays to fall by .10 before it stops a run; a verdict calls less
+than that *damaged* already. Two classes together cost .03 here, and are red for it.
 """
 
 

@@ -34,6 +34,11 @@ TEN = ("random=1%",) * 10
 WITHIN = {"digits": 0.02, "mnist": 0.01}  # of test accuracy, of a model retrained without all ten
 DEARER = 1.3  # the most that the tenth request may cost over the first
 ASKED = ("accuracy", "membership", "security")
+ASKED = {  # of every request after every request
+    "forget_accuracy": "",
+    "few_shot_recall": ", few-shot recall",
+    "membership_auc": ", AUC",
+}
 SHOWN = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 HARM = ("trigger_success", "corrected_accuracy")
 OTHERS = ("snu", "finetune")  # methods beside ours that a harm is put to
@@ -177,8 +182,9 @@ def block(found: dict[str, Cell]) -> str:
     if "digits-mixed" in found:
         lines += ["", "## Classes and single images in turn", ""]
         lines += [
-            "Digits: forget accuracy of each request after each. Where the numbers of a row rise",
-            "again, a later request undid that one.",
+            "Digits: forget accuracy of each request after each, then few-shot recall of the classes",
+            "and membership AUC. Where the accuracies of a row rise again, a later request undid that",
+            "one. Few-shot recall stays above the retrained model's: the classes went less deep.",
             "",
             *_matrix(found["digits-mixed"]),
         ]
@@ -249,14 +255,12 @@ def _matrix(cell: Cell) -> list[str]:
     heads = ["request", "original", *(f"after {n}" for n in range(1, len(cell["rules"]) + 1))]
     lines = [f"| {' | '.join([*heads, 'retrained'])} |", "|---" * (len(heads) + 1) + "|"]
     states = [cell["before"], *cell["after"], cell["retrained"]]
-    for place, rule in enumerate(cell["rules"]):
-        values = [
-            f"{then['requests'][place]['forget_accuracy']['value']:.3f}"
-            if place < len(then["requests"])
-            else ""
-            for then in states
-        ]
-        lines.append(f"| {' | '.join([f'{place + 1} `{rule}`', *values])} |")
+    for key, words in ASKED.items():
+        for place, rule in enumerate(cell["rules"]):
+            known = [then["requests"][place : place + 1] for then in states]
+            values = [f"{x[0][key]['value']:.3f}" if x and key in x[0] else "" for x in known]
+            if any(values):
+                lines.append(f"| {' | '.join([f'{place + 1} `{rule}`{words}', *values])} |")
     tests = [f"{then['utility']['test_accuracy']['value']:.3f}" for then in states]
     return [*lines, f"| {' | '.join(['test accuracy', *tests])} |"]
 
