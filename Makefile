@@ -9,7 +9,8 @@
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
 # make torture  200 kills and 200 failing writes in the real pipeline: 16 minutes on two idle cores
-# make bench      all methods on digits, tables and pictures: at most 2.5 hours on two cores
+# make bench      all methods on digits, tables and pictures: what is not there; all 520 cells made
+#                 again (--results DIR) take an hour, and at most 2.5 hours, on two cores
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes
 # make bench-growth  what grows with what: half an hour on two idle cores
@@ -20,6 +21,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/stamp
+QUICK := runs/verify/digits-quick
 
 .PHONY: demo test check verify fix reproduce frontier buffers sequences ablation kinds ledger \
 	torture bench bench-speed bench-memory bench-growth bench-peers bench-startup cluster
@@ -39,9 +41,10 @@ verify: $(STAMP)
 	$(BIN)/python verify/calibration.py
 	$(BIN)/python verify/simulation.py
 	$(BIN)/python verify/main_job.py
-	$(BIN)/unsee bench run benchmarks/digits-quick.toml
-	$(BIN)/unsee bench plot benchmarks/results/digits-quick
-	$(BIN)/unsee bench table benchmarks/results/digits-quick --page docs/benchmarks.md
+	rm -rf $(QUICK)
+	$(BIN)/unsee bench run benchmarks/digits-quick.toml --results $(QUICK)
+	$(BIN)/unsee bench table $(QUICK)
+	$(BIN)/unsee bench check benchmarks/digits-quick.toml
 	$(BIN)/python verify/cluster.py
 
 bench: $(STAMP)
