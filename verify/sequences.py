@@ -184,7 +184,7 @@ def block(found: dict[str, Cell]) -> str:
         lines += [
             "Digits: forget accuracy of each request after each, then few-shot recall of classes,",
             "and membership AUC. Where the accuracies of a row rise again, a later request undid",
-            "that one. Few-shot recall stays above the retrained model's: the classes went less deep.",
+            "that one. Few-shot recall stays above the retrained model's: they went less deep.",
             "",
             *_matrix(found["digits-mixed"]),
         ]
