@@ -63,6 +63,21 @@ def test_small_gradients_drawn_anew_forget_more_than_training_on():
     assert right(ours, split.forget) <= right(plain, split.forget) - 0.2
 
 
+@pytest.mark.parametrize("method", ["cola", "amun", "l1_sparse", "scrub", "convolution_transpose"])
+def test_what_sees_images_to_keep_forgets_more_than_training_on_as_long(method):
+    """The same rate, batches and passes: a high rate alone loses some of a class, too."""
+    known = METHODS[method].options
+    _, ours, split = forgotten(method)
+    options = {name: known[name] for name in ("lr", "batch", "epochs") if known.get(name)}
+    _, plain, _ = forgotten("finetune", **options)
+    assert right(ours, split.forget) <= right(plain, split.forget) - 0.15
+
+
+def test_without_its_penalty_l1_sparse_is_training_on():
+    _, ours, split = forgotten("l1_sparse", strength=0.0)
+    assert right(ours, split.forget) > 0.8
+
+
 def test_adversaries_make_single_images_less_sure_and_leave_unseen_ones_alone():
     before, after, split = forgotten("amun", rule="random=10%")
 
