@@ -46,7 +46,11 @@ def record(method, seed, js=0.3, *, failed=None, shown="buffer", seconds=2.0, ru
             "unsee": "0.1",
         },
         "budget": {"budget": 100000, "expected": 1.0, "options": {"epochs": 1}},
-        "tuned": {"on": "class=0", "trials": [{}, {}], "options": {"lr": 0.1}},
+        "tuned": {
+            "on": "class=0",
+            "trials": [{"image_gradients": 900.0}, {"image_gradients": 1100.0}],
+            "options": {"lr": 0.1},
+        },
         "tried": 0,
     }
 
@@ -209,6 +213,7 @@ def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, re
         "Machine: 2 x CPU, 1 threads a cell, float32",
         "at most 100,000 image gradients",
         "Tuned on class=0 with seed 0: 2 settings",
+        "a search has spent 2,000 to 2,000 image gradients",
         "](../benchmarks/results/tried/pareto-digits-class-3.svg)",
         "unsee run --method",
     ):

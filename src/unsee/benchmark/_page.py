@@ -83,7 +83,7 @@ def _terms(records: Sequence[Record]) -> list[str]:
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
     found += [
         f"Tuned on {on} with seed 0: {trials} settings of every method that has some, on images to "
-        "forget and on validation images, which no cell audits."
+        f"forget and on validation images, which no cell audits{_searched(records)}."
         for on, trials in tuned
     ]
     inside = sorted({r["tried"] for r in records if r["tried"]})
@@ -95,6 +95,18 @@ def _terms(records: Sequence[Record]) -> list[str]:
     if not tuned and not inside:
         found.append("Nothing was tuned here: options are the methods' defaults or the grid's.")
     return found
+
+
+def _searched(records: Sequence[Record]) -> str:
+    """Say what searches have spent, of which the tables count nothing."""
+    trials = [r["tuned"]["trials"] for r in records if r["tuned"]]
+    spent = [sum(x.get("image_gradients") or 0 for x in each) for each in trials]
+    if not any(spent):
+        return ""
+    return (
+        f"; a search has spent {min(spent):,.0f} to {max(spent):,.0f} image gradients, which the "
+        "tables do not count"
+    )
 
 
 def _example(records: Sequence[Record]) -> str:
