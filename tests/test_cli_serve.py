@@ -14,11 +14,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+import runs
 from finished import finished
 from starlette.testclient import TestClient
 
 from unsee import web
 from unsee.cli import call
+from unsee.reporting import redacted
 
 CLIENTS = 200
 MORE = 64 * 2**10  # kilobytes by which they may raise the memory of the server
@@ -96,7 +98,9 @@ def memory(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_two_hundred_clients_that_do_not_read_cost_little_and_hold_nobody_up(tmp_path):
     jobs = tmp_path / "jobs"
-    (finished(jobs / "one") / "report.html").write_bytes(b"x" * 16 * 2**20)
+    (finished(jobs / "one", redacted(runs.example())) / "report.html").write_bytes(
+        b"x" * 16 * 2**20
+    )
     (jobs / "two").mkdir()  # at work
     (jobs / "two" / "config.json").write_text("{}")
     (jobs / "two" / "events.jsonl").write_text('{"event": "start", "stage": "train"}\n')

@@ -9,11 +9,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
+import runs
 from finished import finished
 
 from unsee.errors import OptionError
 from unsee.ledger import Ledger
 from unsee.nouns import Config
+from unsee.reporting import redacted
 from unsee.web import Desk, Shelf, _doors, _progress, _server, application, fresh, listening
 
 CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
@@ -84,7 +86,7 @@ def closed(line):
 @pytest.fixture
 def served(tmp_path):
     jobs = tmp_path / "jobs"
-    (finished(jobs / "one") / "report.html").write_bytes(b"x" * LARGE)
+    (finished(jobs / "one", redacted(runs.example())) / "report.html").write_bytes(b"x" * LARGE)
     (jobs / "two").mkdir()  # one that is at work
     (jobs / "two" / "config.json").write_text("{}")
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:

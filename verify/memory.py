@@ -29,7 +29,7 @@ from torch import nn
 MIB = 2**20
 SIZE, SIDE, CLASSES = 1024 * MIB, 64, 10
 FORGET = 2000  # images of class 0, which goes
-TESTED, EPOCHS = 0.1, 6
+TESTED, EPOCHS = 0.1, 20
 MOST, SECONDS = 300 * MIB, 180.0  # what is allowed
 ROWS = 1024  # images that are made at a time
 FORMS = {  # in which the images lie

@@ -130,8 +130,8 @@ def _threads(record: Record) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(int(record.get("environment", {}).get("threads", before)))
     try:
+        torch.set_num_threads(int(record.get("environment", {}).get("threads", before)))
         yield
     finally:
         torch.set_num_threads(before)

@@ -88,7 +88,7 @@ def run(name: Name, visitor: Reader, desk: AtDesk) -> dict[str, Any]:
 
 
 @router.get("/runs/{name}/report", response_class=FileResponse)
-def report(name: Name, visitor: Reader, desk: AtDesk) -> Response:
+def report(name: Name, visitor: Reader, desk: AtDesk) -> FileResponse:
     """Hand out a finished run's report, one HTML file that shows no image."""
     return _runs.report(name, visitor, desk)
 

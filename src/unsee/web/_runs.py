@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse
 
 from unsee.errors import RunError
 from unsee.folder import CERTIFICATE
-from unsee.reporting import compare, is_redacted, page as drawn, redacted, result
+from unsee.reporting import compare, result
 from unsee.web._doors import REPORT_POLICY
 from unsee.web._explorer import feature_map
 from unsee.web._template import page
@@ -45,16 +45,12 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
 
 
 @router.get("/runs/{name}/report")
-def report(name: str, visitor: Reader, desk: AtDesk) -> Response:
+def report(name: str, visitor: Reader, desk: AtDesk) -> FileResponse:
     """Hand out a run's report, which brings its own style and runs nothing, and shows no image.
 
     Reports are the largest of all answers: who does not read holds a piece of one, not all of it.
-    Of a run that shows images, which none of a ledger's does, it is drawn anew without them.
     """
-    file = desk.shelf.report(name)
-    if is_redacted(desk.shelf.run(name)):
-        return FileResponse(file, media_type="text/html", headers=ALONE)
-    return HTMLResponse(drawn(redacted(desk.shelf.run(name, arrays=True))), headers=ALONE)
+    return FileResponse(desk.shelf.report(name), media_type="text/html", headers=ALONE)
 
 
 @router.get("/runs/{name}/map")

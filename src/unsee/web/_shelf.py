@@ -4,15 +4,18 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from unsee.errors import RunError, UnseeError
 from unsee.folder import CONFIG, EVENTS, load_run
 from unsee.ledger import RUN
 from unsee.nouns import Run
+from unsee.reporting import is_redacted, report
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-AUDIT, REPORT = "audit.json", "report.html"
+AUDIT, REPORT, SHARED = "audit.json", "report.html", "report-redacted.html"
+_draws = Lock()
 
 
 class NotFound(UnseeError):
@@ -72,11 +75,24 @@ class Shelf:
         return load_run(self.folder(name), with_arrays=arrays)
 
     def report(self, name: str) -> Path:
-        """Return a report's file.  Raises NotFound if there is no run, RunError if it has none."""
-        file = self.folder(name) / REPORT
+        """Return the file of a report that shows no image.
+
+        Of a run that shows some, which none of a ledger's does, it is drawn once more without them
+        and kept beside the other.
+
+        Raises:
+            UnseeError: NotFound if there is no run, RunError if it has no report.
+
+        """
+        file, shared = self.folder(name) / REPORT, self.folder(name) / SHARED
         if not file.is_file():
             raise RunError(f"Expected a finished run, got {name}, which has no report yet")
-        return file
+        if is_redacted(self.run(name)):
+            return file
+        with _draws:  # once, however many ask for it
+            if not shared.is_file() or shared.stat().st_mtime < file.stat().st_mtime:
+                report(self.run(name, arrays=True), shared, redact=True)
+        return shared
 
     def last_event(self, name: str) -> dict[str, Any] | None:
         """Return the last thing that a run told of itself, None where it has told nothing yet."""
