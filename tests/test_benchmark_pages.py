@@ -9,6 +9,7 @@ import pytest
 from unsee import benchmark, pipeline, testing
 from unsee.benchmark import running
 from unsee.benchmark._cell import key_of
+from unsee.benchmark._results import cells_in
 from unsee.cli import call
 from unsee.methods import METHODS
 
@@ -68,9 +69,7 @@ def test_every_grid_of_the_repository_can_be_read_and_has_its_place_on_the_page(
     text = PAGE.read_text()
     assert f"`benchmarks/{path.name}`" in text
     results = ROOT / "benchmarks" / "results" / path.stem
-    if any(
-        record and "cell" in record for record in map(benchmark.read_record, results.glob("*.json"))
-    ):
+    if cells_in(results):
         block = benchmark.page_block(path.stem, benchmark.read_results(results))
         assert benchmark.into_page(PAGE, path.stem, block) == text, "unsee bench table --page"
     else:

@@ -88,13 +88,18 @@ def read_results(folder: Path) -> list[Record]:
         RunError: if there is none.
 
     """
-    found = [record for path in sorted(folder.glob("*.json")) if (record := read_record(path))]
-    cells = [record for record in found if "cell" in record]
+    cells = cells_in(folder)
     if not cells:
         raise RunError(
             f"Expected results of cells in {folder}, got none: unsee bench run GRID.toml"
         )
     return cells
+
+
+def cells_in(folder: Path) -> list[Record]:
+    """Return the results of cells in a folder, in the order of their files; perhaps none."""
+    found = (read_record(path) for path in sorted(folder.glob("*.json")))
+    return [record for record in found if record and "cell" in record]
 
 
 def picture_file(data: str, rule: str) -> str:

@@ -93,14 +93,8 @@ def check(
     wanted = unique(needed(cell, work / "models"))
     with _threads(before):
         made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
-    task = Task(cell, "", str(work / "check"), of(cell, work, made))
-    if cell.tune:
-        (searched,) = searches([cell])
-        found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
-        kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
-        task = replace(task, tuned={"failed": None, "on": "", "trials": [], "options": {}} | kept)
-    with _threads(before):
-        now = measure(task)
+        task = Task(cell, "", str(work / "check"), of(cell, work, made))
+        now = measure(replace(task, tuned=_options_of(cell, before, results)))
     figures = [
         Compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
         for model in MODELS
@@ -119,6 +113,16 @@ def check(
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
     )
+
+
+def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
+    """Return what a cell's search has found, as it was kept; None: nothing is tuned."""
+    if not cell.tune:
+        return None
+    (searched,) = searches([cell])
+    found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
+    kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
+    return {"failed": None, "on": "", "trials": [], "options": {}} | kept
 
 
 @contextmanager

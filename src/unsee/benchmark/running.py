@@ -8,7 +8,7 @@ from unsee import events
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
 from unsee.benchmark._grid import Cell, Grid, own_methods, read_grid as read_grid
 from unsee.benchmark._models import Made, make, needed, unique
-from unsee.benchmark._results import Record, read_record
+from unsee.benchmark._results import Record, cells_in, read_record
 from unsee.errors import OptionError
 from unsee.parallel import fan_out
 from unsee.testing import check_method
@@ -73,13 +73,8 @@ def bench(
     found = {cell.name: read_record(results / f"{cell.name}.json") for cell in cells}
     failed = [f"{name}: {r['failed']}" for name, r in found.items() if r and r["failed"]]
     missing = sum(record is None for record in found.values())
-    strange = tuple(sorted(_names_in(results) - {cell.name for cell in cells}))
+    strange = tuple(sorted({x["cell"]["name"] for x in cells_in(results)} - found.keys()))
     return Done(len(asked) - len(todo), len(todo), tuple(failed), missing, strange)
-
-
-def _names_in(results: Path) -> set[str]:
-    records = {path.stem: read_record(path) for path in results.glob("*.json")}
-    return {name for name, record in records.items() if record and "cell" in record}
 
 
 def _is_there(cell: Cell, results: Path, again: bool) -> bool:

@@ -63,9 +63,11 @@ def requests(
     request: Request, visitor: Reader, desk: AtDesk, show: str = "open", at: Page = 1
 ) -> str:
     """Show the requests, the one that is due first at the front."""
-    pages = max(1, -(-desk.ledger.count(open_only=show != "all") // PER_PAGE))
+    open_only, ledger = show != "all", desk.ledger
+    total = ledger.count(open_only=open_only)
+    pages = max(1, -(-total // PER_PAGE))
     at = min(at, pages)
-    found, total = desk.listed(open_only=show != "all", limit=PER_PAGE, offset=PER_PAGE * (at - 1))
+    found = ledger.requests(open_only=open_only, limit=PER_PAGE, offset=PER_PAGE * (at - 1))
     rows = [row_of(desk, each) for each in found]
     facts = {"rows": rows, "total": total, "show": show, "at": at, "pages": pages}
     return page("requests.html.jinja", request, visitor, **facts)
