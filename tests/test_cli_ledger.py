@@ -104,6 +104,23 @@ def test_json_says_what_the_lines_say(unsee, tmp_path):
     assert json.loads(unsee("models", "--json")[1]) == []
 
 
+def test_which_images_is_said_on_demand_until_a_request_closes(unsee, tmp_path):
+    (tmp_path / "ids.txt").write_text("train/00001\ntrain/00002\n")
+    for n, rule in enumerate(("class=3", "ids=ids.txt"), 1):
+        assert unsee("request", "add", f"case-{n}", "--forget", rule, "--as", "ana")[0] == 0
+    assert "class=3" not in unsee("request", "show", "1")[1]
+    assert unsee("request", "show", "1", "--scope")[1].endswith("images    class=3\n")
+    assert unsee("request", "show", "2", "--scope")[1].endswith(
+        "images    by these ids\n          train/00001\n          train/00002\n"
+    )
+    told = json.loads(unsee("request", "show", "2", "--scope", "--json")[1])
+    assert told["scope"] == {"kind": "ids", "values": ["train/00001", "train/00002"]}
+    assert "scope" not in json.loads(unsee("request", "show", "2", "--json")[1])
+    unsee("request", "refuse", "2", "--as", "ben", "--why", "no")
+    assert "nobody knows any more" in unsee("request", "show", "2", "--scope")[1]
+    assert json.loads(unsee("request", "show", "2", "--scope", "--json")[1])["scope"] is None
+
+
 def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
     (tmp_path / "m.safetensors").write_text("a model")
     (tmp_path / "d.npz").write_text("data")

@@ -22,7 +22,7 @@ from hypothesis import given, strategies as st
 
 from unsee import data
 from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
-from unsee.ledger import CHECKLIST, CLOSED, TRANSITIONS, Ledger, _open, _terms, _upgrade
+from unsee.ledger import CHECKLIST, CLOSED, TRANSITIONS, Ledger, Scope, _open, _terms, _upgrade
 from unsee.ledger._chain import Entry, Log, canonical, checked
 from unsee.ledger._requests import move
 from unsee.ledger._schema import metadata
@@ -225,6 +225,17 @@ def test_ids_of_a_file_are_read_when_a_request_is_added(ledger, tmp_path):
     assert ledger.show(number).count == ledger.show(again).count == 2
     with pytest.raises(LedgerError, match="both or neither"):
         ledger.add("case-3", CONFIG, rule="class=3", ids=["a"], by="ana")
+
+
+def test_which_images_a_request_is_about_is_known_until_it_closes(ledger):
+    by_rule, by_ids = added(ledger), added(ledger, rule=None, ids=["b", " a ", "b"])
+    assert ledger.scope(by_rule) == Scope("class", ("3",))
+    assert ledger.scope(by_ids) == Scope("ids", ("b", "a"))
+    assert ledger.config(by_ids) == dataclasses.replace(CONFIG, redact=True)
+    ledger.refuse(by_rule, by="ben", why="no")
+    assert ledger.scope(by_rule) is None and ledger.scope(by_ids) is not None
+    with pytest.raises(LedgerError, match="Expected the number of a request, got 99"):
+        ledger.scope(99)
 
 
 def test_the_log_has_a_digest_of_the_ids_that_nobody_can_guess_without_its_key(ledger):

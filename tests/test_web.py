@@ -33,6 +33,7 @@ from unsee.web._access import LASTS
 from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
 from unsee.web._explorer import SIDE, feature_map
 from unsee.web._ids import clear_left, ids_file
+from unsee.web._pages import MOST_IDS
 
 HERE = "http://127.0.0.1:8000"
 CONFIG = Config(data="digits", arch="convnet", train_epochs=1)
@@ -446,6 +447,35 @@ def test_the_list_is_paged_and_counts_down(door, desk):
     assert of.get("/?show=open&at=99999").text == second  # the last that there is
 
 
+def test_who_decides_sees_which_images_and_nobody_else_and_nobody_later(door, desk):
+    app, tokens = door
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="where=source:<b>zoo</b>")
+    many = [f"train/{n:05}" for n in range(MOST_IDS + 1)]
+    desk.ledger.add("case-2", CONFIG, by="ana", ids=many)
+    for role in ("requester", "auditor"):
+        page = browser(app, tokens[role])
+        assert "zoo" not in page.get("/requests/1").text + page.get("/requests/2").text
+        asked = client(app, tokens[role])
+        assert asked.get("/api/v1/requests/1/scope").status_code == 403
+        assert asked.post("/api/v1/requests/1/preview").status_code == 403
+        assert page.post("/requests/1/preview").status_code == 403
+    page, asked = browser(app, tokens["approver"]), client(app, tokens["approver"])
+    assert "where=source:&lt;b&gt;zoo&lt;/b&gt;" in page.get("/requests/1").text
+    shown = page.get("/requests/2").text
+    assert "201 ids" in shown and many[-2] in shown and many[-1] not in shown
+    found = asked.get("/api/v1/requests/2/scope").json()
+    assert found == {"rule": "", "ids": many}
+    desk.ledger.refuse(2, by="ben", why="no")
+    assert "train/" not in page.get("/requests/2").text
+    for answer in (
+        asked.get("/api/v1/requests/2/scope"),
+        asked.post("/api/v1/requests/2/preview"),
+        page.post("/requests/2/preview", headers={"hx-request": "true"}),
+    ):
+        assert "nobody knows its images now" in answer.text
+    assert asked.get("/api/v1/requests/99/scope").status_code == 404
+
+
 def test_what_a_purge_keeps_of_a_run_can_still_be_read(door, desk):
     def run(config, folder):
         found = runs.example()
@@ -510,6 +540,17 @@ def test_a_preview_counts_the_digits_and_writes_nothing(door, desk):
         "/new/preview", data={"ids": "train/99999"}, headers={"hx-request": "true"}
     )
     assert unknown.status_code == 200 and "train/99999" in unknown.text and "fault" in unknown.text
+
+
+def test_who_decides_counts_what_a_request_touches_by_its_own_settings(door, desk):
+    app, tokens = door
+    small = dataclasses.replace(CONFIG, method="finetune")
+    desk.ledger.add("case-1", small, by="ana", ids=["train/00001", "train/00002"])
+    found = client(app, tokens["approver"]).post("/api/v1/requests/1/preview").json()
+    assert found["counts"]["forget"] == 2 and found["trained"] == 1437
+    shown = browser(app, tokens["approver"]).post("/requests/1/preview").text
+    assert "<strong>2</strong> of 1437 training images" in shown and "2 ids" in shown
+    assert "<code>finetune</code> would be shown" in shown  # the page's own method is another
 
 
 def test_a_file_of_tokens_is_read_and_its_faults_are_named(tmp_path):

@@ -152,7 +152,11 @@ def test_a_request_goes_from_the_form_to_its_report(browser, server):
     sound(asks)
 
     decides = Tab(browser, server, "approver", width=400, scheme="dark")
-    decides.go("/requests/1").click("button:has-text('Approve')")
+    decides.go("/requests/1").click("button:has-text('Preview')")
+    decides.page.wait_for_selector("#preview table")
+    assert "class=3" in decides.page.inner_text("main")
+    accessible(decides.page)
+    decides.page.click("button:has-text('Approve')")
     decides.page.wait_for_selector(".state.approved")
     accessible(decides.page)
     sound(decides)

@@ -8,7 +8,8 @@ from typer import Argument, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
-from unsee.cli._request import By, NoUrl, claimed, ledger, wrapped
+from unsee.cli._request import By, NoUrl, claimed, ledger
+from unsee.cli._request_shown import wrapped
 from unsee.errors import OptionError
 
 if TYPE_CHECKING:

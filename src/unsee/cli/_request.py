@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
-from textwrap import wrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +15,12 @@ from typer import Argument, Context, Option
 
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
+from unsee.cli._request_shown import images, shown, what
 from unsee.errors import LedgerError, OptionError
 
 if TYPE_CHECKING:
-    from unsee.ledger import Entry, ErasureRequest, Ledger, Model
+    from unsee.ledger import Ledger
 
-WIDTH = 80
 request = typer.Typer(rich_markup_mode=None, add_completion=False)
 app.add_typer(request, name="request", help="Erasure requests: what is asked, decided and done.")
 
@@ -159,58 +158,34 @@ def list_(
         left = f"{(request.due - today).days:5}" if request.open else " " * 5
         print(
             f"{request.number:5}  {request.due} {left}  {request.state:16}  "
-            f"{_what(request):14}  {request.subject}"
+            f"{what(request):14}  {request.subject}"
         )
 
 
-def _what(request: "ErasureRequest") -> str:
-    return f"{request.count:,} ids" if request.kind == "ids" else f"{request.kind}=..."
-
-
 @request.command()
-def show(number: Number, json_: Json = False, url: Url = HERE) -> None:
+def show(
+    number: Number,
+    scope: Annotated[
+        bool, Option("--scope", help="Also which images: its rule or ids, until it closes.")
+    ] = False,
+    json_: Json = False,
+    url: Url = HERE,
+) -> None:
     """Show a request, its checklist and what the log has of it."""
     with ledger(url) as opened:
         found, rows = opened.show(number), opened.entries(number)
         answers, models = opened.answers(number), opened.replaced_by(number)
+        about = opened.scope(number) if scope else None
     if json_:
         events = [asdict(row) for row in rows]
         record = asdict(found) | {"checklist": answers, "events": events}
         record["models"] = [asdict(model) for model in models]
+        record |= {"scope": about and asdict(about)} if scope else {}
         print(json.dumps(record, indent=1, default=str))
     else:
-        print("\n".join(_shown(found, rows, answers, models)))
-
-
-def _shown(
-    found: "ErasureRequest", rows: list["Entry"], answers: dict[str, str], models: list["Model"]
-) -> list[str]:
-    from unsee.console import printable
-    from unsee.ledger import CHECKLIST
-
-    lines = [
-        f"request   {found.number}, subject {found.subject}, added by {printable(found.added_by)}",
-        f"what      {_what(found)} of the model of line {found.line}",
-        f"received  {found.received}, due {found.due}",
-        f"state     {found.state}{f', audit {found.light}' if found.light else ''}",
-    ]
-    for model in models:
-        lines.append(f"model     {model.number}, {model.state}, instead of {model.parent}")
-        lines.append(f"          {printable(str(model.path))}")
-    for item, text in CHECKLIST.items():
-        lines += wrapped(f"{answers.get(item, 'open'):10}", f"{item}: {text}")
-    for row in rows:
-        why = f": {row.why}" if row.why else ""
-        lines += wrapped(f"{row.seq:5}  {row.at[:16]}  ", f"{row.told}, by {row.who}{why}")
-    return lines
-
-
-def wrapped(name: str, words: str) -> list[str]:
-    """Return words behind a name, in lines that fit a terminal and begin below one another."""
-    from unsee.console import printable
-
-    lines = wrap(printable(words), WIDTH - len(name))
-    return [f"{name if n == 0 else '':{len(name)}}{line}" for n, line in enumerate(lines)]
+        print("\n".join(shown(found, rows, answers, models)))
+        if scope:
+            print("\n".join(images(about)))
 
 
 @request.command()

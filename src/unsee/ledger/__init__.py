@@ -13,6 +13,7 @@ from unsee.ledger._purge import Purged as Purged
 from unsee.ledger._requests import ErasureRequest as ErasureRequest
 from unsee.ledger._states import CLOSED as CLOSED, TRANSITIONS as TRANSITIONS, State as State
 from unsee.ledger._terms import (
+    Scope as Scope,
     day as day,
     month_after as month_after,
     same as same,

@@ -1,17 +1,14 @@
 """A ledger of erasure requests: each method is one step, whole or not at all, and one log row."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from unsee.errors import LedgerError
-from unsee.events import warn
 from unsee.ledger import (
     _checklist as checks,
     _closing as closing,
@@ -20,28 +17,33 @@ from unsee.ledger import (
 )
 from unsee.ledger._adding import add
 from unsee.ledger._certified import certify, served
-from unsee.ledger._chain import Checked, Clock, Entry, Log
+from unsee.ledger._chain import Checked, Entry
+from unsee.ledger._database import Database
 from unsee.ledger._export import as_csv, as_json
 from unsee.ledger._letter import letter
 from unsee.ledger._line import absolute
 from unsee.ledger._models import Model, all_of, descendants
-from unsee.ledger._open import opened, snapshot, translated
 from unsee.ledger._purge import Purged, purge
 from unsee.ledger._replay import entries, verified
-from unsee.ledger._requests import ErasureRequest, answers, count, extend, get, listed, move, tick
-from unsee.ledger._schema import jobs, requests
+from unsee.ledger._requests import (
+    ErasureRequest,
+    answers,
+    count,
+    extend,
+    get,
+    listed,
+    move,
+    settings,
+    tick,
+)
+from unsee.ledger._schema import jobs
 from unsee.ledger._states import State
 
 if TYPE_CHECKING:
     from unsee.nouns import Config
 
 
-def utc() -> datetime:
-    """Return the time now, in UTC."""
-    return datetime.now(UTC)
-
-
-class Ledger:
+class Ledger(Database):
     """Requests and their log in one database.
 
     Args:
@@ -54,39 +56,6 @@ class Ledger:
             its step is there.
 
     """
-
-    def __init__(self, url: str, *, create: bool = True, clock: Clock = utc) -> None:
-        self.url, self.clock = url, clock
-        self.engine = opened(url, create=create)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.engine.dispose()
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See one state of the ledger."""
-        with translated(), snapshot(self.engine) as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self) -> Iterator[Log]:
-        """Change the ledger as its only writer; all of it is there in the end, or nothing."""
-        with translated(wrote=True), self.engine.begin() as connection:
-            yield Log(connection, self.clock)
-
-    @contextmanager
-    def beating(self) -> Iterator[Connection]:
-        """Change what no log row is about: a lease."""
-        with translated(wrote=True), self.engine.begin() as connection:
-            yield connection
 
     def add(
         self,
@@ -140,6 +109,18 @@ class Ledger:
         with self.reading() as connection:
             return get(connection, number)
 
+    def scope(self, number: int) -> terms.Scope | None:
+        """Return which images a request is about; None once it is closed, and nobody knows."""
+        with self.reading() as connection:
+            return traces.kept(connection, number, get(connection, number).kind)
+
+    def config(self, number: int) -> "Config":
+        """Return how a request is to be served; its ``forget`` does not count."""
+        from unsee.nouns import Config  # it loads torch
+
+        with self.reading() as connection:
+            return Config.from_json(settings(connection, number))
+
     def entries(self, number: int | None = None) -> list[Entry]:
         """Return the log, or what it has of one request, in the order of writing."""
         with self.reading() as connection:
@@ -167,7 +148,7 @@ class Ledger:
         with self.writing() as log:
             move(log, number, "refused", who, why)
             traces.empty(log.connection, number)
-        self._scrub()
+        self.scrub()
 
     def extend(self, number: int, until: date, *, by: str, why: str) -> None:
         """Put the due date off, and say why."""
@@ -207,7 +188,7 @@ class Ledger:
         ticked, refused = closing.checked(done, not_done or {})
         with self.writing() as log:
             to = closing.close(log, number, who, why, ticked, refused, partly=partly)
-        self._scrub()
+        self.scrub()
         return to
 
     def served(self, folder: Path) -> list[int]:
@@ -273,15 +254,14 @@ class Ledger:
 
         """
         done = purge(self, number, terms.name(by), also)
-        self._scrub(rebuild=True)
+        self.scrub(rebuild=True)
         return done
 
     def answer(self, number: int) -> str:
         """Return the answer to the person, as plain text."""
         with self.reading() as connection:
             found = get(connection, number)
-            text = connection.execute(select(requests.c.config).where(requests.c.id == number))
-            config, rows = json.loads(text.scalar_one()), entries(connection, number)
+            config, rows = json.loads(settings(connection, number)), entries(connection, number)
         return letter(found, rows, config)
 
     def export(self, kind: str) -> str:
@@ -290,11 +270,3 @@ class Ledger:
             found, rows = verified(connection, None), entries(connection)
             stand = listed(connection, False, None, 0)
         return as_csv(rows) if kind == "csv" else as_json(stand, rows, found)
-
-    def _scrub(self, *, rebuild: bool = False) -> None:
-        with translated():
-            if not traces.scrub(self.engine, rebuild=rebuild):
-                warn(
-                    "another process reads the ledger: deleted ids stay in its write-ahead log "
-                    "until unsee purge runs while nobody does"
-                )

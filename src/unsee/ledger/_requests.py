@@ -57,6 +57,12 @@ def get(connection: Connection, number: int) -> ErasureRequest:
     return read(row)
 
 
+def settings(connection: Connection, number: int) -> str:
+    """Return how a request is to be served, as JSON.  Raises LedgerError if there is none."""
+    query = select(requests.c.config).where(requests.c.id == get(connection, number).number)
+    return str(connection.execute(query).scalar_one())
+
+
 def listed(
     connection: Connection, open_only: bool, limit: int | None, offset: int
 ) -> list[ErasureRequest]:

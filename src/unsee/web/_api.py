@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unsee.ledger import CHECKLIST, ErasureRequest, Model
-from unsee.web._desk import Desk, Wanted
+from unsee.web._desk import Desk, Preview, Wanted
 from unsee.web._visitors import (
     AtDesk,
     Decider,
@@ -39,6 +39,7 @@ class Fault(BaseModel):
 FAULTS: dict[int | str, dict[str, Any]] = {
     code: {"model": Fault} for code in (400, 401, 403, 404, 405, 413, 422)
 }
+ASIDE: dict[int | str, dict[str, Any]] = {code: {"model": Fault} for code in (500, 503)}
 router = APIRouter(responses=FAULTS)
 
 
@@ -167,6 +168,12 @@ def version(model: Model) -> Version:
     return Version(**asdict(model) | {"path": model.path.name})
 
 
+def previewed(found: Preview) -> Previewed:
+    """Return what would be touched as JSON has it."""
+    facts = {k: found.found[k] for k in Previewed.model_fields if k in found.found}
+    return Previewed(**facts, notes=[*found.notes])
+
+
 @router.get("/requests")
 def requests(
     visitor: Reader,
@@ -187,12 +194,10 @@ def add(new: NewRequest, visitor: Requester, desk: AtDesk) -> Made:
     return Made(number=number)
 
 
-@router.post("/preview", responses={code: {"model": Fault} for code in (500, 503)})
+@router.post("/preview", responses=ASIDE)
 async def preview(scope: Scope, request: Request, visitor: Requester, desk: AtDesk) -> Previewed:
     """Count what a request would touch; nothing is written, and who leaves stops it."""
-    told = await desk.preview(scope.wanted(), request.is_disconnected)
-    facts = {k: told.found[k] for k in Previewed.model_fields if k in told.found}
-    return Previewed(**facts, notes=[*told.notes])
+    return previewed(await desk.preview(scope.wanted(), request.is_disconnected))
 
 
 @router.get("/requests/{number}")
@@ -201,6 +206,21 @@ def one(number: Number, visitor: Reader, desk: AtDesk) -> Shown:
     found = told(desk, request_of(desk, number))
     models = [version(model) for model in desk.ledger.replaced_by(number)]
     return Shown(**found.model_dump(), checklist=desk.ledger.answers(number), models=models)
+
+
+@router.get("/requests/{number}/scope")
+def scope(number: Number, visitor: Decider, desk: AtDesk) -> Scope:
+    """Say who decides which images an open request is about; 404 once it is closed."""
+    request_of(desk, number)
+    wanted = desk.known(number)
+    return Scope(rule=wanted.rule, ids=[*wanted.ids])
+
+
+@router.post("/requests/{number}/preview", responses=ASIDE)
+async def look(number: Number, request: Request, visitor: Decider, desk: AtDesk) -> Previewed:
+    """Count what an open request would touch; nothing is written, and who leaves stops it."""
+    request_of(desk, number)
+    return previewed(await desk.preview_of(number, request.is_disconnected))
 
 
 @router.get("/requests/{number}/log")

@@ -15,7 +15,7 @@ from unsee.nouns import Config
 from unsee.web._access import Visitor
 from unsee.web._aside import Aside, Gone
 from unsee.web._ids import ids_file
-from unsee.web._shelf import Shelf
+from unsee.web._shelf import NotFound, Shelf
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -90,24 +90,42 @@ class Desk:
     key: Path | None = None  # private, of certificates that are made on the page
     aside: Aside = field(default_factory=Aside)
 
-    async def preview(self, wanted: Wanted, gone: Gone) -> Preview:
+    async def preview(self, wanted: Wanted, gone: Gone, config: Config | None = None) -> Preview:
         """Open the data and count; nothing is written but a list of ids that is deleted again.
 
         Args:
             wanted: which images.
             gone: tells whether the visitor has left; then counting stops.
+            config: model, data and method; None: those of requests that are made on the page.
 
         """
         wanted.checked()
         words = wanted.rule or f"{len(wanted.listed)} ids"
         with ids_file(wanted.listed) as file:
             rule = wanted.rule or f"ids={file}"
-            asked = asdict(replace(self.config, forget=rule))
+            asked = asdict(replace(config or self.config, forget=rule))
             told = await self.aside.ask("unsee.rehearsal", asked, gone)
         if "error" in told:
             raise SplitError(told["error"].replace(str(file), "the ids"))
         notes = (note.replace(rule, words) for note in told["notes"])
         return Preview(told["found"] | {"rule": words}, tuple(notes))
+
+    def wanted(self, number: int) -> Wanted | None:
+        """Return which images an open request is about, None once it is closed."""
+        scope = self.ledger.scope(number)
+        if scope is None:
+            return None
+        return Wanted(ids=scope.values) if scope.kind == "ids" else Wanted(scope.rule)
+
+    def known(self, number: int) -> Wanted:
+        """Return which images a request is about.  Raises NotFound once it is closed."""
+        if (wanted := self.wanted(number)) is None:
+            raise NotFound(f"Expected an open request, got {number}: nobody knows its images now")
+        return wanted
+
+    async def preview_of(self, number: int, gone: Gone) -> Preview:
+        """Count what a request would touch, by its own settings.  Raises NotFound if closed."""
+        return await self.preview(self.known(number), gone, self.ledger.config(number))
 
     def add(
         self, subject: str, wanted: Wanted, visitor: Visitor, received: date | None, why: str

@@ -25,6 +25,7 @@ from unsee.web._visitors import (
 
 router = APIRouter()
 PER_PAGE = 50
+MOST_IDS = 200  # that a request's page lists; the API has all
 Text = Annotated[str, Form(max_length=2000)]
 Page = Annotated[int, Query(ge=1, le=100_000)]
 
@@ -77,6 +78,7 @@ def requests(
 def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
     """Show one request: how it stands, what can be done, and all that was done."""
     found = request_of(desk, number)
+    decides = found.open and visitor.may("decide")
     return page(
         "request.html.jinja",
         request,
@@ -89,7 +91,17 @@ def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
         run=desk.run_of(found),
         models=desk.ledger.replaced_by(number),
         own=desk.is_own(found, visitor),
+        wanted=desk.wanted(number) if decides else None,
+        most=MOST_IDS,
     )
+
+
+@router.post("/requests/{number}/preview", response_class=HTMLResponse)
+async def look(request: Request, number: int, visitor: Decider, desk: AtDesk) -> str:
+    """Show who decides what a request would touch; nothing is written."""
+    request_of(desk, number)
+    found = await desk.preview_of(number, request.is_disconnected)
+    return page("preview.html.jinja", request, visitor, preview=found)
 
 
 @router.get("/new", response_class=HTMLResponse)

@@ -1,0 +1,65 @@
+"""What a ledger stands on: one database, read in snapshots and written by one at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection
+
+from unsee.events import warn
+from unsee.ledger import _traces as traces
+from unsee.ledger._chain import Clock, Log
+from unsee.ledger._open import opened, snapshot, translated
+
+
+def utc() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """The tables of a ledger, and who reads and writes them; arguments and errors: Ledger."""
+
+    def __init__(self, url: str, *, create: bool = True, clock: Clock = utc) -> None:
+        self.url, self.clock = url, clock
+        self.engine = opened(url, create=create)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """See one state of the ledger."""
+        with translated(), snapshot(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Log]:
+        """Change the ledger as its only writer; all of it is there in the end, or nothing."""
+        with translated(wrote=True), self.engine.begin() as connection:
+            yield Log(connection, self.clock)
+
+    @contextmanager
+    def beating(self) -> Iterator[Connection]:
+        """Change what no log row is about: a lease."""
+        with translated(wrote=True), self.engine.begin() as connection:
+            yield connection
+
+    def scrub(self, *, rebuild: bool = False) -> None:
+        """Bring what was deleted out of the database's files, too, or warn that it stays there."""
+        with translated():
+            if not traces.scrub(self.engine, rebuild=rebuild):
+                warn(
+                    "another process reads the ledger: deleted ids stay in its write-ahead log "
+                    "until unsee purge runs while nobody does"
+                )
