@@ -212,5 +212,18 @@ def method(
     whole_classes: bool = False,
     search: Factors = SEARCH,
 ) -> Callable[[Callable[..., nn.Module]], Method]:
-    """Turn a function into a :class:`Method`."""
+    """Turn a function into a :class:`Method`.
+
+    Its first parameters are ``model, forget, retain, *, rng``: see docs/your-own-method.md.
+
+    Args:
+        title: what it is called in a report.
+        paper: where it is from.
+        data: what of the images that stay it is shown: a share of them (``"buffer"``), ``"all"``,
+            or none (``"forget"``).
+        exact: whether its result never saw the images to forget; nothing checks that.
+        whole_classes: whether single images are refused, because it can do nothing with them.
+        search: which options ``--tune`` may try, and between which factors of their values.
+
+    """
     return lambda run: Method(run, title, paper, data, exact, whole_classes, search)
