@@ -1,17 +1,21 @@
 """What the code has, the documentation names; what the documentation names is there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 from unsee.audits import AUDITS
+from unsee.cli import app
 from unsee.data import SOURCES
 from unsee.data._rules import RULES
 from unsee.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*unsee (.*)")
 FORMS = {page.stem: page.read_text() for page in (ROOT / "docs" / "methods").glob("*.md")}
 
 
@@ -41,6 +45,41 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not target.startswith(("http", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def commands(text):
+    """Yield the words behind ``unsee`` of every command in the blocks of a page."""
+    for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := COMMAND.match(line.strip()):
+                words = shlex.split(found[1], comments=True)
+                yield words[: next((n for n, x in enumerate(words) if x in "|;>&&"), None)]
+
+
+def parsed(words):
+    """Let the command line read words and do nothing; raises what it raises."""
+    command, context = typer.main.get_command(app), None
+    while hasattr(command, "commands"):
+        context = typer.Context(command, parent=context)
+        _, command, words = command.resolve_command(context, words)
+    return command.make_context("unsee", list(words), parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_of_the_documentation_are_commands(page):
+    for words in commands(page.read_text()):
+        parsed(words)
+    assert not re.findall(r"--set \w+=\S+ \w+=", page.read_text())  # each has its own flag
+
+
+def test_commands_are_found_and_wrong_ones_refused():
+    text = (
+        "```sh\nA=1 unsee run --set lr=1 \\\n  --json | jq\n$ unsee methods  # all\n```\nunsee run"
+    )
+    assert [*commands(text)] == [["run", "--set", "lr=1", "--json"], ["methods"]]
+    assert sum(len([*commands(page.read_text())]) for page in PAGES) > 40
+    with pytest.raises(Exception, match="No such option"):
+        parsed(["run", "--sett", "lr=1"])
 
 
 def test_the_readme_shows_the_figures_that_were_measured():
