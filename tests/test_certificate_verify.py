@@ -176,7 +176,8 @@ TAMPERED = {  # what was done to it: the bytes, the check that finds it
     ),
     "signed: another signer named": (predicate(signer=SIGNER | {"keyid": "0" * 64}), "signer"),
     "signed: another key inside": (predicate(signer=SIGNER | {"public_key": OTHER}), "signer"),
-    "signed: no key inside": (predicate(signer=SIGNER | {"public_key": "\ud800"}), "signer"),
+    "signed: no key inside": (predicate(signer=SIGNER | {"public_key": "none"}), "signer"),
+    "signed: half a character": (predicate(note="\ud800"), "json"),
 }
 
 

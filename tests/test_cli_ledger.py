@@ -200,6 +200,13 @@ def test_a_worker_serves_what_is_approved_and_ends(unsee, tmp_path, stubbed):
     assert (tmp_path / "work" / "job-00001" / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("flag", ["--lease", "--poll"])
+@pytest.mark.parametrize("seconds", ["inf", "nan", "0", "-1", "1e9"])
+def test_a_worker_neither_sleeps_nor_holds_for_ever(unsee, flag, seconds):
+    code, _, told = unsee("worker", flag, seconds)
+    assert code == 2 and "a day at most" in told and told.count("\n") == 1
+
+
 def test_a_long_list_is_cut_and_says_so(tmp_path, capsys):
     url = str(tmp_path / "ledger.sqlite")
     with Ledger(url) as ledger:

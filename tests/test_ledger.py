@@ -14,6 +14,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
 from unsee.ledger import CHECKLIST, CLOSED, TRANSITIONS, Ledger, Scope, _open, _terms, _upgrade
 from unsee.ledger._chain import Entry, Log, canonical, checked
 from unsee.ledger._requests import move
-from unsee.ledger._schema import metadata
+from unsee.ledger._schema import metadata, scopes
 from unsee.ledger._states import follow
 from unsee.nouns import Config
 
@@ -231,11 +232,79 @@ def test_which_images_a_request_is_about_is_known_until_it_closes(ledger):
     by_rule, by_ids = added(ledger), added(ledger, rule=None, ids=["b", " a ", "b"])
     assert ledger.scope(by_rule) == Scope("class", ("3",))
     assert ledger.scope(by_ids) == Scope("ids", ("b", "a"))
-    assert ledger.config(by_ids) == dataclasses.replace(CONFIG, redact=True)
+    assert Config.from_json(ledger.asked(by_ids).config) == dataclasses.replace(CONFIG, redact=True)
+    at(ledger, by_rule, "approved", "running", "audited")
+    assert ledger.asked(by_ids).stand.earlier == (
+        Scope("class", ("3",)),
+    )  # what its run leaves out
+    assert ledger.asked(by_rule).stand.earlier == ()
+    with ledger.writing() as log:
+        log.connection.execute(sqlalchemy.update(scopes).values(value="b"))
+    for step in (ledger.asked, partial(ledger.approve, by="ben")):
+        with pytest.raises(LedgerError, match="as it was added, got another"):
+            step(by_ids)
+    by_rule = added(ledger)
     ledger.refuse(by_rule, by="ben", why="no")
     assert ledger.scope(by_rule) is None and ledger.scope(by_ids) is not None
+    with pytest.raises(LedgerError, match="which is refused: nobody knows its images now"):
+        ledger.asked(by_rule)
     with pytest.raises(LedgerError, match="Expected the number of a request, got 99"):
         ledger.scope(99)
+
+
+def test_ids_of_a_closed_request_that_are_put_back_are_found_and_not_told(ledger):
+    number = added(ledger)
+    ledger.refuse(number, by="ben", why="no")
+    assert ledger.verify().bad is None
+    with ledger.writing() as log:
+        log.connection.execute(sqlalchemy.insert(scopes).values(request=number, value="a"))
+    assert ledger.scope(number) is None
+    assert "images or a key of request 1, which is closed" in ledger.verify().why
+
+
+@pytest.mark.parametrize("value", ["New  York", "a\u00a0b", "cafe\u0301/*", " x"])
+def test_the_value_of_a_rule_is_kept_as_it_is(ledger, value):
+    number = added(ledger, rule=f"path={value}")
+    assert ledger.scope(number) == Scope("path", (value,))
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\0b", "a\u2028b", "x" * 2001])
+def test_the_value_of_a_rule_is_one_line(ledger, value):
+    with pytest.raises(LedgerError, match="Expected the value of a rule of at most 2000"):
+        added(ledger, rule=f"class={value}")
+
+
+def test_an_id_that_a_file_would_lose_the_beginning_of_is_refused(ledger):
+    with pytest.raises(LedgerError, match="one line of text each"):
+        added(ledger, rule=None, ids=["\ufeffx"])
+
+
+@pytest.mark.parametrize(
+    "place", ["", " ", ":memory:", "sqlite://", "sqlite:///:memory:", "file:x"]
+)
+def test_a_ledger_that_would_be_gone_with_its_process_is_refused(place):
+    with pytest.raises(LedgerError, match="Expected a file for a ledger"):
+        Ledger(place)
+
+
+def test_a_log_without_its_head_is_found_and_nothing_is_added_to_it(ledger):
+    added(ledger, 2)
+    with ledger.writing() as log:
+        log.connection.execute(sqlalchemy.text("DELETE FROM chain"))
+    found = ledger.verify()
+    assert (found.count, found.bad) == (2, 3) and "head of the log is gone" in found.why
+    with pytest.raises(LedgerError, match="Expected the head of the log"):
+        added(ledger)
+
+
+def test_a_date_that_is_none_is_told_of(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:  # PostgreSQL takes dates alone
+        added(ledger)
+        with ledger.writing() as log:
+            log.connection.execute(sqlalchemy.text("UPDATE requests SET due = 'garbage'"))
+        with pytest.raises(LedgerError, match="as it was written.*unsee ledger verify"):
+            ledger.requests()
+        assert "due" in ledger.verify().why
 
 
 def test_the_log_has_a_digest_of_the_ids_that_nobody_can_guess_without_its_key(ledger):
@@ -504,7 +573,7 @@ def test_a_ledger_is_not_made_where_none_is_asked_for(tmp_path, url):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("url_", ["mysql://x/y", "sqlite://", "://", "nonsense://x"])
+@pytest.mark.parametrize("url_", ["mysql://x/y", "://", "nonsense://x"])
 def test_a_url_of_something_else_is_refused(url_):
     with pytest.raises(LedgerError, match="Expected a path or a URL of PostgreSQL"):
         Ledger(url_)

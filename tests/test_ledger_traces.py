@@ -456,6 +456,11 @@ def test_a_model_that_an_open_request_names_stays_and_is_told(tmp_path):
         ledger.close(2, by="ben", done=ALL)
         left = ledger.purge(2, by="ben").left
         assert oracle.exists() and any(str(oracle) in text for text in left)
+        folder = oracle.parent
+        assert (folder / "config.json").write_text('{"ids_digest": ""}')
+        with pytest.raises(LedgerError, match="Expected what nobody needs any more"):
+            ledger.purge(2, by="ben", also=[folder])
+        assert oracle.exists()
         ledger.refuse(other, by="ben", why="law")
         assert ledger.purge(2, by="ben").left == () and not oracle.exists()
 

@@ -8,7 +8,9 @@ import json
 import os
 import re
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,20 @@ pytest.importorskip("fastapi", reason="pip install 'unsee[web]'")
 
 import numpy as np
 import runs
+import stub_worker
 from finished import finished
 from PIL import Image
 from runs import example
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from unsee.errors import OptionError
+from unsee.errors import LedgerError, ModelError, OptionError
 from unsee.ledger import CHECKLIST, Ledger, Worker
-from unsee.ledger._schema import scopes
+from unsee.ledger._schema import requests, scopes
+from unsee.models import without_code
 from unsee.nouns import Config
 from unsee.reporting import redacted
-from unsee.web import Access, Desk, Shelf, Visitor, application, fresh, from_file
+from unsee.web import Access, Desk, Shelf, Visitor, _desk, application, fresh, from_file
 from unsee.web._access import LASTS
 from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
 from unsee.web._explorer import SIDE, feature_map
@@ -464,7 +468,11 @@ def test_who_decides_sees_which_images_and_nobody_else_and_nobody_later(door, de
     shown = page.get("/requests/2").text
     assert "201 ids" in shown and many[-2] in shown and many[-1] not in shown
     found = asked.get("/api/v1/requests/2/scope").json()
-    assert found == {"rule": "", "ids": many}
+    how = {"data": "digits", "model": None, "arch": "convnet", "method": "snu_deep"}
+    assert found == {"rule": "", "ids": many, **how}
+    assert "convnet" in shown and "<code>snu_deep</code>" in shown
+    desk.ledger.add("case-3", CONFIG, by="ana", ids=["x" * 3000])  # more than the API itself takes
+    assert asked.get("/api/v1/requests/3/scope").json()["ids"] == ["x" * 3000]
     desk.ledger.refuse(2, by="ben", why="no")
     assert "train/" not in page.get("/requests/2").text
     for answer in (
@@ -551,6 +559,89 @@ def test_who_decides_counts_what_a_request_touches_by_its_own_settings(door, des
     shown = browser(app, tokens["approver"]).post("/requests/1/preview").text
     assert "<strong>2</strong> of 1437 training images" in shown and "2 ids" in shown
     assert "<code>finetune</code> would be shown" in shown  # the page's own method is another
+
+
+@pytest.mark.parametrize("code", [{"method": "{}/own.py:go"}, {"arch": "own_net:make"}])
+def test_a_preview_runs_no_code_that_somebody_named_in_a_request(door, desk, tmp_path, code):
+    app, tokens = door
+    mark = tmp_path / "ran"
+    for name in ("own.py", "own_net.py"):
+        (tmp_path / name).write_text(f"open({str(mark)!r}, 'w')")
+    named = {name: text.format(tmp_path) for name, text in code.items()}
+    desk.ledger.add("case-1", dataclasses.replace(CONFIG, **named), by="ana", rule="class=1")
+    answer = client(app, tokens["approver"]).post("/api/v1/requests/1/preview")
+    assert answer.status_code == 422 and "without code of its own" in answer.json()["error"]
+    assert not mark.exists()
+    (text,) = named.values()
+    assert text in browser(app, tokens["approver"]).get("/requests/1").text  # who approves sees it
+
+
+@pytest.mark.parametrize("arch", [None, "convnet", "resnet18:cifar", "timm:vit", "a.b:make", "x:"])
+def test_an_architecture_is_code_of_ones_own_where_checkpoints_may_not_name_it(arch):
+    own = arch in ("a.b:make", "x:")
+    with pytest.raises(ModelError) if own else nullcontext():
+        without_code(arch or "")
+    assert _desk._imports(arch) == own
+
+
+def test_a_request_that_was_tampered_with_is_shown_as_such_and_not_approved(door, desk):
+    app, tokens = door
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    with desk.ledger.writing() as log:
+        log.connection.execute(update(requests).values(config="{}"))
+    assert (
+        "got another: its images or settings"
+        in browser(app, tokens["approver"]).get("/requests/1").text
+    )
+    asked = client(app, tokens["approver"])
+    for answer in (
+        asked.post("/api/v1/requests/1/preview"),
+        asked.get("/api/v1/requests/1/scope"),
+        asked.post("/api/v1/requests/1/approve", json={}),
+    ):
+        assert answer.status_code == 422 and "as it was added" in answer.json()["error"]
+
+
+def test_the_form_that_closes_a_request_says_of_each_item_one_thing(door, desk):
+    app, tokens = door
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    desk.ledger.approve(1, by="ben")
+    Worker(desk.ledger, desk.shelf.root, name="w", run=stub_worker.pipeline).serve(once=True)
+    desk.ledger.tick(1, "backups", by="ben")
+    page = browser(app, tokens["approver"])
+    form = {f"{item}-done": "1" for item in CHECKLIST}
+    for wrong, got in (
+        ({x: form[x] for x in form if x != "backups-done"}, "neither"),  # its tick was taken off
+        (form | {"backups-why": "gone in a month"}, "both"),
+    ):
+        told = page.post("/requests/1/close", data=wrong)
+        assert told.status_code == 422 and f"got {got}" in told.text
+        assert desk.ledger.show(1).state == "audited"
+    assert page.post("/requests/1/close", data=form).is_redirect
+    assert desk.ledger.show(1).state == "completed"
+
+
+def test_while_a_request_waits_to_be_closed_others_are_answered(door, desk, monkeypatch):
+    app, tokens = door
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    begun, end = threading.Event(), threading.Event()
+
+    def waiting(*_, **__):
+        begun.set()
+        assert end.wait(30)
+        raise LedgerError("Expected to wait")
+
+    monkeypatch.setattr(Desk, "close", waiting)
+    form = {f"{item}-done": "1" for item in CHECKLIST}
+    with TestClient(app, base_url=HERE) as here, ThreadPoolExecutor() as pool:
+        here.post("/login", data={"token": tokens["approver"]})
+        slow = pool.submit(here.post, "/requests/1/close", data=form)
+        try:
+            assert begun.wait(30)
+            assert pool.submit(here.get, "/static/web.css").result(10).status_code == 200
+        finally:
+            end.set()
+        assert slow.result(30).status_code == 422
 
 
 def test_a_file_of_tokens_is_read_and_its_faults_are_named(tmp_path):

@@ -32,6 +32,7 @@ def parse(content: bytes, what: str) -> dict[str, Any]:
             parse_constant=_refused,
             parse_float=_finite,
         )
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate is no text
     except RecursionError as error:
         raise deep from error
     except ValueError as error:

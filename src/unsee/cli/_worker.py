@@ -15,6 +15,8 @@ from unsee.errors import OptionError
 if TYPE_CHECKING:
     from unsee.ledger import Model, Purged
 
+LONGEST = 24 * 3600.0  # seconds that a dead worker may hold a request, or a lazy one may sleep
+
 
 @app.command()
 def worker(
@@ -44,8 +46,10 @@ def worker(
     A worker that is stopped hands its work back; one that is killed is taken over when its lease
     ends, and the run goes on from its last finished stage.
     """
-    if not lease > 0 or not poll > 0:
-        raise OptionError(f"Expected seconds above 0, got --lease {lease} --poll {poll}")
+    if not (0 < lease <= LONGEST and 0 < poll <= LONGEST):
+        raise OptionError(
+            f"Expected seconds above 0, a day at most, got --lease {lease} --poll {poll}"
+        )
     import os
     import socket
 

@@ -3,6 +3,7 @@
 Needs SQLAlchemy and alembic: ``pip install 'unsee[ledger]'``; reading a ledger loads no torch.
 """
 
+from unsee.ledger._asked import Asked as Asked, begun as begun
 from unsee.ledger._chain import Checked as Checked, Entry as Entry
 from unsee.ledger._checklist import CHECKLIST as CHECKLIST
 from unsee.ledger._jobs import RUN as RUN, place_of as place_of

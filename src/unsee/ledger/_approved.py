@@ -8,10 +8,12 @@ import re
 
 from sqlalchemy import Connection, select
 
+from unsee.errors import LedgerError
 from unsee.ledger._schema import events, keys, requests
 from unsee.ledger._traces import kept, keyed
 
 DIGESTS = ("scope", "config")
+CHANGED = "its images or settings are not those that were approved: refuse it and add it again"
 KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,6 +27,12 @@ def digests(connection: Connection, number: int) -> dict[str, str]:
         return {}
     asked = {"kind": scope.kind, "values": sorted(scope.values)}
     return {"scope": keyed(key, asked), "config": keyed(key, {"config": config})}
+
+
+def unharmed(connection: Connection, number: int) -> None:
+    """Refuse an open request that is another than the one that was added.  Raises LedgerError."""
+    if changed(connection, number):
+        raise LedgerError(f"Expected request {number} as it was added, got another: {CHANGED}")
 
 
 def changed(connection: Connection, number: int) -> bool:

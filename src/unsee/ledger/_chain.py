@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from unsee.errors import LedgerError
 from unsee.ledger._schema import chain, events
 
+HEADLESS = "a row of the ledger was deleted; unsee ledger verify says what is left"
 GENESIS = "0" * 64  # what the first row has for a row before it
 Clock = Callable[[], datetime]
 
@@ -75,7 +77,9 @@ class Log:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection, self.clock = connection, clock
         # On PostgreSQL one writer waits here for the other; SQLite has begun immediately.
-        head = connection.execute(select(chain).with_for_update()).one()
+        head = connection.execute(select(chain).with_for_update()).one_or_none()
+        if head is None:
+            raise LedgerError(f"Expected the head of the log, got none: {HEADLESS}")
         self.seq, self.hash = head.seq, head.hash
 
     def append(

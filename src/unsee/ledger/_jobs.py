@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, extract, func, insert, or_, select, update
 
 from unsee.errors import LeaseError, LedgerError
-from unsee.ledger._approved import changed
+from unsee.ledger._approved import CHANGED, changed
+from unsee.ledger._asked import stand
 from unsee.ledger._chain import Log
-from unsee.ledger._models import Model, in_use
+from unsee.ledger._models import Model
 from unsee.ledger._requests import move
 from unsee.ledger._schema import jobs, lines, models, requests
 from unsee.ledger._states import State
@@ -26,7 +27,6 @@ RUN = "run"  # where a job's folder has that of its run
 EARLIER = "earlier-"  # files of ids of requests that were served before
 MOST_DEATHS = 10  # of workers in one job: then it is the job that kills them
 HANDED_BACK = ""  # in place of a token: nobody died
-CHANGED = "its images or settings are not those that were approved: refuse it and add it again"
 ALONGSIDE = "a request in the same run was changed"
 SKEW = 1.0  # seconds by which a lease may reach further than it should
 
@@ -177,24 +177,23 @@ def merged(scopes: Sequence[Scope | None]) -> Scope | None:
 def _job(connection: Connection, number: int) -> Job:
     row = connection.execute(select(jobs).where(jobs.c.id == number)).one()
     served = served_by(connection, number)
-    query = select(requests).where(requests.c.line == row.line).order_by(requests.c.id)
+    query = select(requests).where(requests.c.id.in_(served)).order_by(requests.c.id)
     rows = connection.execute(query).all()
-    scopes = {r.id: (r.state, kept(connection, r.id, r.kind)) for r in rows}
-    own = [scopes[n][1] for n in served]
+    own = [kept(connection, r.id, r.kind) for r in rows]
     scope = merged(own) or own[0]
     if scope is None:
         raise LedgerError(f"Expected what request {served[0]} is about, got nothing in the ledger")
-    done = tuple(s for state, s in scopes.values() if state == "audited" and s is not None)
+    earlier, model = stand(connection, row.line)
     return Job(
         number=number,
         token=row.token,
         line=row.line,
-        config=next(r.config for r in rows if r.id == served[0]),
+        config=rows[0].config,
         folder=Path(row.folder),
         requests=tuple(served),
         scope=scope,
-        earlier=done,
-        model=in_use(connection, row.line),
+        earlier=earlier,
+        model=model,
     )
 
 

@@ -16,6 +16,8 @@ from unsee.ledger import (
     _traces as traces,
 )
 from unsee.ledger._adding import add
+from unsee.ledger._approved import unharmed
+from unsee.ledger._asked import Asked, asked
 from unsee.ledger._certified import certify, served
 from unsee.ledger._chain import Checked, Entry
 from unsee.ledger._database import Database
@@ -112,14 +114,18 @@ class Ledger(Database):
     def scope(self, number: int) -> terms.Scope | None:
         """Return which images a request is about; None once it is closed, and nobody knows."""
         with self.reading() as connection:
-            return traces.kept(connection, number, get(connection, number).kind)
+            found = get(connection, number)
+            return traces.kept(connection, number, found.kind) if found.open else None
 
-    def config(self, number: int) -> "Config":
-        """Return how a request is to be served; its ``forget`` does not count."""
-        from unsee.nouns import Config  # it loads torch
+    def asked(self, number: int) -> Asked:
+        """Return what an open request asks for, as its run would begin now.
 
+        Raises:
+            LedgerError: if there is none, it is closed, or it is not what was added.
+
+        """
         with self.reading() as connection:
-            return Config.from_json(settings(connection, number))
+            return asked(connection, number)
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """Return the log, or what it has of one request, in the order of writing."""
@@ -141,6 +147,7 @@ class Ledger(Database):
                     "two people look at what is to be erased"
                 )
             move(log, number, "approved", who, why)
+            unharmed(log.connection, number)
 
     def refuse(self, number: int, *, by: str, why: str) -> None:
         """Close a request without serving it, and say why."""

@@ -63,7 +63,7 @@ def opened(url: str, *, create: bool) -> Engine:
 
 def _url(text: str) -> URL:
     if "://" not in text:
-        return URL.create("sqlite", database=text)
+        return _file(URL.create("sqlite", database=text))
     try:
         url = make_url(text)
         backend = url.get_backend_name()
@@ -71,9 +71,20 @@ def _url(text: str) -> URL:
         raise LedgerError(f"Expected a path or a URL of PostgreSQL, got {error}") from error
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
-    if backend == "sqlite" and url.database:
-        return url.set(drivername="sqlite")
+    if backend == "sqlite":
+        return _file(url.set(drivername="sqlite"))
     raise LedgerError(f"Expected a path or a URL of PostgreSQL, got one of {backend}")
+
+
+def _file(url: URL) -> URL:
+    """Refuse a database of SQLite that is no file: it would be gone with this process."""
+    name = (url.database or "").strip()
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise LedgerError(
+            f"Expected a file for a ledger, got {name or 'no name'!r}: name one with --ledger or "
+            "UNSEE_LEDGER"
+        )
+    return url
 
 
 def _sqlite(url: URL) -> Engine:
@@ -145,6 +156,12 @@ def translated(*, wrote: bool = False) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _translation(error, wrote) from error
+    except UnseeError:
+        raise
+    except ValueError as error:  # a date or a text of JSON that is none
+        raise LedgerError(
+            f"Expected a ledger as it was written, got {error}: see unsee ledger verify"
+        ) from error
 
 
 def _translation(error: DBAPIError, wrote: bool) -> UnseeError:

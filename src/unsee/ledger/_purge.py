@@ -144,13 +144,14 @@ def _that_stay(learned: Sequence[Trained], kept: Sequence[Model], line: int) -> 
 
 
 def _needed(ledger: "Ledger", found: Iterable[Model]) -> list[Path]:
-    """Return what must stay: models in use, folders of running jobs, the ledger itself."""
+    """Return what must stay: models in use, what open requests and jobs want, the ledger."""
     with ledger.reading() as connection:
         query = select(jobs.c.folder).where(jobs.c.state == "running")
         running = [Path(folder) for folder in connection.execute(query).scalars()]
     if ledger.engine.dialect.name == "sqlite":
         running.append(Path(str(ledger.engine.url.database)))
-    return [*running, *(model.path for model in found if model.state == "in use")]
+    wanted = [*running, *named_by_open_requests(ledger)]
+    return [*wanted, *(model.path for model in found if model.state == "in use")]
 
 
 def _ours(path: Path, needed: Iterable[Path]) -> Path:

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, String, select, type_coerce
 
 from unsee.ledger._approved import DIGESTS, digests
-from unsee.ledger._chain import Checked, Entry, checked
-from unsee.ledger._schema import chain, checklist, events, keys, models, requests
+from unsee.ledger._chain import GENESIS, Checked, Entry, checked
+from unsee.ledger._schema import chain, checklist, events, keys, models, requests, scopes
 from unsee.ledger._states import CLOSED, TRANSITIONS
 
 Key = tuple[str, str]  # a thing, such as "request 1", and a column of it
@@ -19,8 +19,10 @@ RECORDED = ("line", "kind", "count", "received", "due", "light", "job", *DIGESTS
 
 def verified(connection: Connection, expected: str | None) -> Checked:
     """Read all of a ledger, and find the first row that is not as it was written."""
-    head = connection.execute(select(chain)).one()
-    rows = entries(connection)
+    head, rows = connection.execute(select(chain)).one_or_none(), entries(connection)
+    if head is None:
+        last = rows[-1].hash if rows else GENESIS
+        return Checked(len(rows), last, len(rows) + 1, "is unknown: the head of the log is gone")
     told = checked(rows, head.seq, head.hash, expected)
     return told if told.why else compared(replayed(rows), dict(_stand(connection)), told)
 
@@ -79,6 +81,7 @@ def _said(row: Entry, details: Mapping[str, Any], line: str) -> Iterator[tuple[K
 def _stand(connection: Connection) -> Iterator[tuple[Key, str]]:
     """Yield what stands in the tables."""
     keyed = {*connection.execute(select(keys.c.request)).scalars()}
+    known = {*connection.execute(select(scopes.c.request).distinct()).scalars()}
     days = [type_coerce(requests.c[name], String).label(name) for name in ("received", "due")]
     columns = [
         requests.c[name] for name in ("id", *OF_A_REQUEST) if name not in ("received", "due")
@@ -89,6 +92,8 @@ def _stand(connection: Connection) -> Iterator[tuple[Key, str]]:
         if row["id"] in keyed or row["state"] not in CLOSED:
             now = digests(connection, row["id"])
             yield from (((thing, name), now.get(name, "")) for name in DIGESTS)
+        if row["id"] in keyed | known and row["state"] in CLOSED:
+            yield (f"images or a key of {thing}, which is closed", "kept"), "yes"
     for row in connection.execute(select(checklist)).mappings():
         yield _item(row["item"], row["request"]), row["answer"]
     for row in connection.execute(select(models)).mappings():

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from unsee.errors import LedgerError
 
 KINDS = ("class", "ids", "where", "path")
 SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-LONGEST = 2000  # characters of a reason
+LONGEST = 2000  # characters of a reason, and of a rule
+UNTOLD = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that are no part of a line
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,17 @@ def scope(rule: str | None, ids: Sequence[str] = ()) -> Scope:
         from unsee.data._rules import ids_in  # the one reader of such files; it brings torch
 
         return Scope("ids", _ids(ids_in(Path(value.strip()))))
-    return Scope(kind, (_line(value, "the value of a rule", LONGEST),))
+    if len(value) > LONGEST or any(category(character) in UNTOLD for character in value):
+        raise LedgerError(
+            f"Expected the value of a rule of at most {LONGEST} characters on one line, got "
+            f"{len(value)}: {value[:60]!r}"
+        )
+    return Scope(kind, (value,))  # as it is: another spelling may fit other images
 
 
 def _ids(ids: Sequence[str]) -> tuple[str, ...]:
     unique = tuple(dict.fromkeys(x.strip() for x in ids))
-    odd = re.compile(r"[\r\n\0\ud800-\udfff]")  # no line of a file, no text of a database
+    odd = re.compile(r"[\r\n\0\ud800-\udfff]|^\ufeff")  # no line of a file, no text of a database
     if wrong := [x for x in unique if not x or odd.search(x)]:
         raise LedgerError(f"Expected ids that are one line of text each, got {wrong[0]!r}")
     return unique

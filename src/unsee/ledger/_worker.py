@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unsee import events
 from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
 from unsee.ledger import _jobs as jobs, _models as models
+from unsee.ledger._asked import begun
 from unsee.ledger._chain import Log
 from unsee.ledger._home import settle
 from unsee.ledger._jobs import RUN, Job
@@ -243,17 +244,10 @@ def configured(job: Job) -> "Config":
         ModelError: if the model in use is not the one that was made.
 
     """
-    from unsee.nouns import Config
-
-    config = Config.from_json(job.config)
     names = [f"{jobs.EARLIER}{n:05d}.txt" for n in range(1, len(job.earlier) + 1)]
     earlier = tuple(_rule(job.folder, *pair) for pair in zip(job.earlier, names, strict=True))
     forget = _rule(job.folder, job.scope, "forget.txt")
-    begun: dict[str, Any] = {"forget": forget, "earlier": (*config.earlier, *earlier)}
-    if job.model is not None:
-        path = str(models.unchanged(job.model))
-        begun |= {"model": path, "seed": (config.seed + job.model.number) % 2**31}
-    return replace(config, **begun)
+    return begun(job.config, job.model, forget, earlier)
 
 
 def _rule(folder: Path, scope: Scope, name: str) -> str:

@@ -5,6 +5,7 @@ A program shows its token in the header ``Authorization: Bearer TOKEN``.  An err
 much, 422 another value was expected, 503 too many ask at once.
 """
 
+from asyncio import to_thread
 from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -12,16 +13,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from unsee.errors import LedgerError
 from unsee.ledger import CHECKLIST, ErasureRequest, Model
-from unsee.web._desk import Desk, Preview, Wanted
-from unsee.web._visitors import (
-    AtDesk,
-    Decider,
-    Reader,
-    Requester,
-    Settler,
-    request_of,
-)
+from unsee.web._desk import Desk
+from unsee.web._visitors import AtDesk, Decider, Reader, Requester, Settler, request_of
+from unsee.web._wanted import Preview, Wanted
 
 Number = Annotated[int, Path(description="of a request; 404 if there is none")]
 Line = Annotated[str, Field(max_length=2000)]
@@ -58,6 +54,17 @@ class Scope(Body):
     def wanted(self) -> Wanted:
         """Return it as the desk takes it."""
         return Wanted(self.rule, self.ids)
+
+
+class Which(BaseModel):
+    """Which images a request is about, as it was added, and how it would be served."""
+
+    rule: str
+    ids: list[str]
+    data: str
+    model: str | None  # None: a run trains it
+    arch: str | None
+    method: str
 
 
 class NewRequest(Scope):
@@ -209,17 +216,19 @@ def one(number: Number, visitor: Reader, desk: AtDesk) -> Shown:
 
 
 @router.get("/requests/{number}/scope")
-def scope(number: Number, visitor: Decider, desk: AtDesk) -> Scope:
-    """Say who decides which images an open request is about; 404 once it is closed."""
-    request_of(desk, number)
-    wanted = desk.known(number)
-    return Scope(rule=wanted.rule, ids=[*wanted.ids])
+def scope(number: Number, visitor: Decider, desk: AtDesk) -> Which:
+    """Say which images an open request is about, and how it would be served; 422 once closed."""
+    found = desk.which(request_of(desk, number))
+    if found.wanted is None or found.config is None:
+        raise LedgerError(found.why)
+    told = {name: getattr(found.config, name) for name in ("data", "model", "arch", "method")}
+    return Which(rule=found.wanted.rule, ids=[*found.wanted.ids], **told)
 
 
 @router.post("/requests/{number}/preview", responses=ASIDE)
 async def look(number: Number, request: Request, visitor: Decider, desk: AtDesk) -> Previewed:
     """Count what an open request would touch; nothing is written, and who leaves stops it."""
-    request_of(desk, number)
+    await to_thread(request_of, desk, number)
     return previewed(await desk.preview_of(number, request.is_disconnected))
 
 

@@ -9,9 +9,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import HTTPException
+
+from unsee.nouns import Config
 
 EVERY = 0.2  # seconds between two looks whether the visitor is still there
 LONGEST = 600.0  # seconds, with the wait for others
@@ -19,6 +23,7 @@ WAITING = 8  # visitors at most whose turn has not come
 LEFT = 499  # what nobody reads any more
 
 Gone = Callable[[], Awaitable[bool]]
+Asking = Callable[[], AbstractContextManager[Config]]
 
 
 class Aside:
@@ -31,12 +36,12 @@ class Aside:
     def __init__(self) -> None:
         self.turn, self.asked = asyncio.Lock(), 0
 
-    async def ask(self, module: str, question: dict[str, Any], gone: Gone) -> dict[str, Any]:
+    async def ask(self, module: str, asking: Asking, gone: Gone) -> dict[str, Any]:
         """Return what ``module`` answers.
 
         Args:
             module: of unsee.
-            question: as JSON takes it.
+            asking: makes the question when its turn has come, and clears up after the answer.
             gone: tells whether the visitor has left.
 
         Raises:
@@ -48,7 +53,9 @@ class Aside:
         self.asked += 1
         try:
             async with asyncio.timeout(LONGEST), self.turn:
-                return await _answer(module, json.dumps(question, default=str), gone)
+                with ExitStack() as stack:
+                    config = await asyncio.to_thread(stack.enter_context, asking())
+                    return await _answer(module, json.dumps(asdict(config), default=str), gone)
         except TimeoutError as error:
             why = f"Expected an answer within {LONGEST:.0f} s, got none: try fewer images"
             raise HTTPException(503, why) from error

@@ -1,83 +1,28 @@
 """What the pages and the API do, once: everything goes through the ledger and the shelf."""
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from asyncio import to_thread
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from unsee.errors import LedgerError, OptionError, SigningKeyError, SplitError
+from unsee.errors import LedgerError, OptionError, RunError, SigningKeyError, SplitError
 from unsee.events import warn
-from unsee.ledger import ErasureRequest, Ledger, Model, State, place_of, same
+from unsee.ledger import ErasureRequest, Ledger, Model, Scope, State, begun, place_of, same
 from unsee.nouns import Config
 from unsee.web._access import Visitor
-from unsee.web._aside import Aside, Gone
-from unsee.web._ids import ids_file
-from unsee.web._shelf import NotFound, Shelf
+from unsee.web._aside import Aside, Asking, Gone
+from unsee.web._ids import ids_file, without_files
+from unsee.web._shelf import Shelf
+from unsee.web._wanted import Preview, Wanted, Which
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-FROM_OUTSIDE = ("class", "where", "path")  # rules that name no file of this machine
-ENDS = re.compile(r"[\r\n\0]")  # of lines in a file of ids, and of texts in some databases
+FAMILIES = ("resnet18", "timm")  # whose architectures have a colon in their names
 SOON = 7  # days
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which images somebody asks to be forgotten: a rule, or ids, as they are."""
-
-    rule: str = ""
-    ids: Sequence[str] = ()
-
-    @classmethod
-    def typed(cls, rule: str, text: str) -> "Wanted":
-        """Return what a form says: ids one a line, without the blanks around them.
-
-        A line ends where browsers and files of ids end one.  str.splitlines knows nine more ends,
-        all of which may stand in an id: its halves may be ids of other images.
-        """
-        lines = (line.strip(" \t\r") for line in text.split("\n"))
-        return cls(rule.strip(), tuple(x for x in lines if x))
-
-    @property
-    def listed(self) -> tuple[str, ...]:
-        """The ids, each once, in their order."""
-        return tuple(dict.fromkeys(self.ids))
-
-    def checked(self) -> "Wanted":
-        """Return itself.
-
-        Raises:
-            LedgerError: if it is none of both, a rule that names a file, or an id that is not one
-                line: read as several it would name other images.
-
-        """
-        for each in self.ids:
-            if not each or each != each.strip() or ENDS.search(each):
-                raise LedgerError(
-                    "Expected ids of one line each, without line ends in them or space around "
-                    f"them, got {each[:80]!r}: one id an item of the list, or one a line"
-                )
-        kind = self.rule.partition("=")[0].strip()
-        if bool(self.rule.strip()) == bool(self.listed):
-            raise LedgerError("Expected a rule or ids, got both or neither")
-        if self.rule and kind not in FROM_OUTSIDE:
-            raise LedgerError(
-                f"Expected a rule among {[f'{k}=' for k in FROM_OUTSIDE]}, got {self.rule[:80]!r}: "
-                "ids go into their own field"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a request would touch."""
-
-    found: dict[str, Any]  # the fields of a Rehearsal, and its total
-    notes: tuple[str, ...]  # twins that remain, and what else the data had to say
 
 
 @dataclass
@@ -90,42 +35,77 @@ class Desk:
     key: Path | None = None  # private, of certificates that are made on the page
     aside: Aside = field(default_factory=Aside)
 
-    async def preview(self, wanted: Wanted, gone: Gone, config: Config | None = None) -> Preview:
+    async def preview(self, wanted: Wanted, gone: Gone) -> Preview:
         """Open the data and count; nothing is written but a list of ids that is deleted again.
 
         Args:
             wanted: which images.
             gone: tells whether the visitor has left; then counting stops.
-            config: model, data and method; None: those of requests that are made on the page.
 
         """
         wanted.checked()
-        words = wanted.rule or f"{len(wanted.listed)} ids"
-        with ids_file(wanted.listed) as file:
-            rule = wanted.rule or f"ids={file}"
-            asked = asdict(replace(config or self.config, forget=rule))
-            told = await self.aside.ask("unsee.rehearsal", asked, gone)
-        if "error" in told:
-            raise SplitError(told["error"].replace(str(file), "the ids"))
-        notes = (note.replace(rule, words) for note in told["notes"])
-        return Preview(told["found"] | {"rule": words}, tuple(notes))
 
-    def wanted(self, number: int) -> Wanted | None:
-        """Return which images an open request is about, None once it is closed."""
-        scope = self.ledger.scope(number)
-        if scope is None:
-            return None
-        return Wanted(ids=scope.values) if scope.kind == "ids" else Wanted(scope.rule)
+        @contextmanager
+        def asked() -> Iterator[Config]:
+            with ids_file(wanted.listed) as file:
+                yield replace(self.config, forget=wanted.rule or f"ids={file}")
 
-    def known(self, number: int) -> Wanted:
-        """Return which images a request is about.  Raises NotFound once it is closed."""
-        if (wanted := self.wanted(number)) is None:
-            raise NotFound(f"Expected an open request, got {number}: nobody knows its images now")
-        return wanted
+        return await self._counted(asked, wanted.words, gone)
 
     async def preview_of(self, number: int, gone: Gone) -> Preview:
-        """Count what a request would touch, by its own settings.  Raises NotFound if closed."""
-        return await self.preview(self.known(number), gone, self.ledger.config(number))
+        """Count what a request would touch if its run began now; no code of its own is run.
+
+        Raises:
+            LedgerError: if it is closed, or not what was added, or wants code that is not ours.
+
+        """
+        request = await to_thread(self.ledger.asked, number)
+
+        def rule(scope: Scope, files: ExitStack) -> str:
+            ids = scope.kind == "ids"
+            return f"ids={files.enter_context(ids_file(scope.values))}" if ids else scope.rule
+
+        @contextmanager
+        def asked() -> Iterator[Config]:
+            with ExitStack() as files:
+                earlier = [rule(scope, files) for scope in request.stand.earlier]
+                forget = rule(request.scope, files)
+                yield self.known(begun(request.config, request.stand.model, forget, earlier))
+
+        return await self._counted(asked, Wanted.of(request.scope).words, gone)
+
+    def known(self, config: Config) -> Config:
+        """Return a config that runs no code but ours and what this server was started with.
+
+        Who adds a request on the command line may name a file; nobody has approved it yet.
+
+        Raises:
+            LedgerError: if it would.
+
+        """
+        for name, own in (("method", ".py:" in config.method), ("arch", _imports(config.arch))):
+            asked = getattr(config, name)
+            if own and asked != getattr(self.config, name):
+                raise LedgerError(
+                    f"Expected a request without code of its own, got --{name} {asked}, which a "
+                    "preview would run: read it, and look with unsee run --dry-run"
+                )
+        return config
+
+    async def _counted(self, asked: Asking, words: str, gone: Gone) -> Preview:
+        told = await self.aside.ask("unsee.rehearsal", asked, gone)
+        if "error" in told:
+            raise SplitError(without_files(told["error"], words))
+        notes = (without_files(note, words) for note in told["notes"])
+        return Preview(told["found"] | {"rule": words}, tuple(notes))
+
+    def which(self, request: ErasureRequest) -> Which:
+        """Return which images an open request is about, and how it would be served."""
+        try:
+            found = self.ledger.asked(request.number)
+            return Which(Wanted.of(found.scope), Config.from_json(found.config))
+        except (LedgerError, RunError) as error:  # closed meanwhile, or tampered with
+            return Which(why=str(error))
 
     def add(
         self, subject: str, wanted: Wanted, visitor: Visitor, received: date | None, why: str
@@ -217,6 +197,12 @@ class Desk:
                 self.ledger.certify(folder, self.key, by=visitor.name)
             else:
                 certify(folder, self.key)
+
+
+def _imports(arch: str | None) -> bool:
+    """Tell whether an architecture is code of somebody's own; unsee.models would bring torch."""
+    family, colon, _ = (arch or "").partition(":")
+    return bool(colon) and family not in FAMILIES
 
 
 @contextmanager

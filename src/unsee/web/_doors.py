@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HERE = ("127.0.0.1", "localhost", "::1")
-METHODS = ("GET", "HEAD", "POST")
+METHODS = ("GET", "POST")
 LONGEST_PATH = 4096  # bytes of path and query
 LARGEST = 8 * 2**20  # bytes of a body
 SMALL = 4096  # bytes of a body of who has not come in

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX, SUFFIX = "unsee-ids-", ".txt"
+NAME = re.compile(rf"[^\s'\"=]*{PREFIX}\w+{re.escape(SUFFIX)}")
+RULE = re.compile(f"ids={NAME.pattern}")
 
 
 @contextmanager
@@ -26,6 +29,16 @@ def ids_file(ids: Sequence[str]) -> Iterator[Path]:
             yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def without_files(text: str, words: str) -> str:
+    """Return what was said of ids without the names of their files; ``words``: instead of a rule.
+
+    >>> without_files("'ids=/tmp/unsee-ids-x_1.txt' fits, /tmp/unsee-ids-x_1.txt", "3 ids")
+    "'3 ids' fits, the ids"
+
+    """
+    return NAME.sub("the ids", RULE.sub(lambda _: words, text))
 
 
 def clear_left() -> None:

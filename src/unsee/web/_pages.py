@@ -1,15 +1,17 @@
 """The pages of requests: list, one of them, a new one, and the way in."""
 
+from asyncio import to_thread
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from unsee.errors import LedgerError
 from unsee.ledger import CHECKLIST, TRANSITIONS, ErasureRequest, day
 from unsee.web._access import LASTS
-from unsee.web._desk import SOON, Desk, Wanted
+from unsee.web._desk import SOON, Desk
 from unsee.web._template import page
 from unsee.web._visitors import (
     AtDesk,
@@ -22,6 +24,7 @@ from unsee.web._visitors import (
     forget_cookie,
     request_of,
 )
+from unsee.web._wanted import Wanted
 
 router = APIRouter()
 PER_PAGE = 50
@@ -91,7 +94,7 @@ def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
         run=desk.run_of(found),
         models=desk.ledger.replaced_by(number),
         own=desk.is_own(found, visitor),
-        wanted=desk.wanted(number) if decides else None,
+        which=desk.which(found) if decides else None,
         most=MOST_IDS,
     )
 
@@ -99,7 +102,7 @@ def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
 @router.post("/requests/{number}/preview", response_class=HTMLResponse)
 async def look(request: Request, number: int, visitor: Decider, desk: AtDesk) -> str:
     """Show who decides what a request would touch; nothing is written."""
-    request_of(desk, number)
+    await to_thread(request_of, desk, number)
     found = await desk.preview_of(number, request.is_disconnected)
     return page("preview.html.jinja", request, visitor, preview=found)
 
@@ -165,18 +168,28 @@ def extend(
     return _to(number)
 
 
+async def _form(request: Request) -> dict[str, str]:
+    return {key: str(value) for key, value in (await request.form()).items()}
+
+
 @router.post("/requests/{number}/close")
-async def close(number: int, request: Request, visitor: Settler, desk: AtDesk) -> Response:
+def close(
+    number: int, visitor: Settler, desk: AtDesk, form: Annotated[dict[str, str], Depends(_form)]
+) -> Response:
     """Close an audited request with what was said of each item of the checklist."""
-    form = {key: str(value) for key, value in (await request.form()).items()}
     request_of(desk, number)
-    answers = {
-        item: "done" if form.get(f"{item}-done") else form.get(f"{item}-why", "").strip()
-        for item in CHECKLIST
-    }
-    said = {item: answer for item, answer in answers.items() if answer}
+    said = {item: _answer(item, form) for item in CHECKLIST}
     desk.close(number, visitor, form.get("why", ""), said, partly="partly" in form)
     return _to(number)
+
+
+def _answer(item: str, form: dict[str, str]) -> str:
+    """Return "done", or why an item is not going to be; what the page shows is all that counts."""
+    done, why = f"{item}-done" in form, form.get(f"{item}-why", "").strip()
+    if done == bool(why):
+        got = "both" if done else "neither"
+        raise LedgerError(f"Expected {item!r} ticked or a reason why it will not be, got {got}")
+    return "done" if done else why
 
 
 @router.get("/login", response_class=HTMLResponse)

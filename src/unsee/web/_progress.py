@@ -1,4 +1,7 @@
-"""Live progress of a run as server-sent events: what its events.jsonl says last."""
+"""Live progress of a run as server-sent events: what its events.jsonl says last, without messages.
+
+Those name rules, ids and files; whoever owns the folder reads them there.
+"""
 
 import asyncio
 import json
@@ -82,7 +85,8 @@ async def _told(shelf: Shelf, name: str, wanted: Callable[[], bool]) -> AsyncIte
             return
         if event is not None and event != last:
             last, silent = event, 0.0
-            yield f"data: {json.dumps(event)}\n\n"
+            told = {key: value for key, value in event.items() if key != "message"}
+            yield f"data: {json.dumps(told)}\n\n"
         elif silent >= ALIVE:
             silent = 0.0
             yield ": still here\n\n"

@@ -85,7 +85,8 @@ function draw(section, data) {
 }
 
 document.querySelectorAll("[data-map]").forEach((section) => {
+  const none = () => { section.querySelector(".maps").textContent = "The feature map cannot be had now: load the page again later."; };
   fetch(section.dataset.map)
-    .then((answer) => answer.json())
-    .then((data) => draw(section, data));
+    .then((answer) => (answer.ok ? answer.json().then((data) => draw(section, data)) : none()))
+    .catch(none);
 });

@@ -18,7 +18,7 @@ function follow(section) {
       const event = JSON.parse(message.data);
       if (event.done !== null && event.total) bar.value = event.done / event.total;
       else if (event.stage !== stage) bar.removeAttribute("value");
-      const told = event.event === "warning" ? `: ${event.message}` : seconds(event.seconds_left);
+      const told = event.event === "error" ? ": it failed, its folder says why" : seconds(event.seconds_left);
       words.textContent = `${event.stage || "begins"}${told}`;
       stage = event.stage;
     };
@@ -40,6 +40,12 @@ function follow(section) {
 }
 
 document.querySelectorAll("[data-progress]").forEach(follow);
+// Whether somebody types, or waits for a preview: what they would lose with the page.
+function busy() {
+  const typed = (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  return [...document.querySelectorAll("main input, main textarea")].some(typed) || document.querySelector(".htmx-request") !== null;
+}
+
 // A request whose run has not begun: look now and then, and show the page anew when it has.
 document.querySelectorAll("[data-watch]").forEach((place) => {
   setInterval(async () => {
@@ -47,7 +53,9 @@ document.querySelectorAll("[data-watch]").forEach((place) => {
     const answer = await fetch(place.dataset.watch);
     if (!answer.ok) return;
     const now = await answer.json();
-    if (now.state !== place.dataset.state || now.run) window.location.reload();
+    if (now.state === place.dataset.state && !now.run) return;
+    if (busy()) place.textContent = "This request has moved on: load the page again when you are done here.";
+    else window.location.reload();
   }, 2000);
 });
 document.querySelectorAll("[data-stops]").forEach((button) => {
