@@ -1,6 +1,6 @@
 """Your own network and your own Dataset: forget a class of digits, and see what is left of it.
 
-python examples/own_model.py FOLDER     writes FOLDER/own_model_report.html
+python examples/own_model.py [FOLDER]     writes own_model_report.html there, or here
 """
 
 import sys
@@ -42,6 +42,7 @@ def trained(dataset: TensorDataset) -> Net:
     return model.eval()
 
 
+out = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 images, labels = load_digits(return_X_y=True)
 x = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 8 - 1  # taken as they are
 y = torch.tensor(labels)
@@ -52,7 +53,7 @@ data = unsee.Data.from_dataset(train, test)
 split = unsee.choose(data, "class=3")
 after = unsee.unlearn(model, split.forget, split.retain, method="snu_deep", seed=0)
 run = unsee.audit(split, original=model, unlearned=after, retrained=None)
-unsee.report(run, Path(sys.argv[1]) / "own_model_report.html")
+unsee.report(run, out / "own_model_report.html")
 
 for name in ("forget_accuracy", "test_accuracy", "membership_auc", "few_shot_recall"):
     before, now = (run.measurements[m][name].value for m in ("original", "unlearned"))

@@ -14,7 +14,8 @@ import unsee
 
 LAYERS = [
     *("errors", "events", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
-    *("functional", "data", "models", "distributed", "training", "explanation", "methods"),
+    *("functional", "data", "models", "distributed", "training", "matching", "explanation"),
+    "methods",
     *("testing", "audits", "locking", "folder", "unnamed", "accounting", "verdict", "reporting"),
     *(
         "requirements",

@@ -137,7 +137,7 @@ def test_all_methods_and_sources_without_a_name(tmp_path):
         (("[options.finetune]", "[options.scrub]"), r"methods of \[options\].*got \['scrub'\]"),
         (("seeds = [0, 1]", "seeds = []"), "Expected seeds in the grid"),
         (("seeds = [0, 1]", "seeds = [-1]"), "seeds as a number or a list"),
-        (("seeds = [0, 1]", "seeds = [0, 0]"), "every cell once"),
+        (("seeds = [0, 1]", "seeds = [0, 0]"), "every cell once.*named after its data"),
         (("budget = 150", "budget = -1"), "a whole budget of 0 or more"),
         (("budget = 150", "budget ="), "Expected a grid in TOML"),
         (('"snu",', '"scurb",'), "Expected a method among"),

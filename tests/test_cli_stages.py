@@ -133,6 +133,8 @@ def refused(run, tmp_path):
         (("explain", *models(run), "--out", str(tmp_path / "x")), "Expected --forget"),
         (("report", str(tmp_path / "gone")), "finished run"),
         (("methods", "scurb"), "Expected a method among"),
+        (("train", *TINY, "--out", "x.pt"), "Expected --out x.safetensors"),
+        (("unlearn", *TINY, *RULE, "--model", model, "--out", "x.pth"), "Expected --out x.saf"),
     ]
 
 

@@ -113,8 +113,8 @@ def test_a_class_may_have_a_comma_in_its_name():
         (torch.tensor([]), "got none"),
         (torch.arange(44), "deletion of the model"),
         (torch.tensor([40]), "training images to forget"),
-        (None, "a rule or places"),
-        ({"class": 3}, "a rule or places"),
+        (None, "a rule, places in the data or ids"),
+        ({"class": 3}, "a rule, places in the data or ids"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:the rule .* also fits")

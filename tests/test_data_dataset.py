@@ -126,8 +126,11 @@ REFUSED = {
     "a stream": (Stream(), "map-style"),
     "no dataset": (3, "map-style"),
     "an empty one": (pairs([]), "a length above 0"),
-    "items of three": (Pairs([(1, 2, 3)] * 6), r"\(image, label\) as train/00000, got tuple"),
-    "items by name": (Pairs([{"image": 1, "label": 2}] * 6), r"\(image, label\).*got dict"),
+    "items of three": (
+        Pairs([(1, 2, 3)] * 6),
+        r"\(image, label\) as train/00000, got a tuple of 3",
+    ),
+    "items by name": (Pairs([{"image": 1, "label": 2}] * 6), r"\(image, label\).*got a dict"),
     "a path": (pairs(["a.png"] * 6), "tensor, array or PIL image as train/00000, got str"),
     "two sizes": (varied(image=noise(1, (3, 9, 9))[0]), r"\[3, 9, 9\].*\(train/00003\)"),
     "two types": (varied(image=noise(1)[0].half()), r"float16 \(train/00003\)"),

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from unsee import auditing, events, training
 from unsee.draws import generator
 from unsee.erasure import trained, unlearn
-from unsee.errors import BusyError, ModelError, OptionError, RunError
+from unsee.errors import BusyError, ModelError, OptionError, RunError, UnseeWarning
 from unsee.fleets import Member, fleet_answers, oracles, train
 from unsee.fleets._members import unlearned_by, words_of
 from unsee.folder import opened
@@ -282,6 +282,11 @@ def test_a_fleet_of_sixteen_lists_the_images_still_remembered(place, config, fle
 def test_a_fleet_for_another_request_is_refused(config, fleet):
     with pytest.raises(ModelError, match="without the images of 'class=a'.*'class=c'.*ids_digest"):
         prepare(replace(config, forget="class=a", oracle=str(fleet)))
+
+
+def test_a_fleet_that_was_trained_otherwise_than_the_run_s_own_original_is_told_of(config, fleet):
+    with pytest.warns(UnseeWarning, match=r"trained with train_epochs \d+ \(here: 99\)"):
+        prepare(replace(config, train_epochs=99, oracle=str(fleet)))
 
 
 def test_a_folder_of_one_s_own_retrained_models_will_do(config, fleet, tmp_path):

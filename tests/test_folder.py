@@ -48,6 +48,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, function):
     assert (tmp_path / "a").read_bytes() == b"old" and names(tmp_path) == ["a"]
 
 
+def test_what_is_in_the_way_is_no_full_disk(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(StorageError, match="see to that, or name another place"):
+        write(tmp_path / "a", b"new")
+
+
 def test_other_bytes_than_were_written_are_noticed(tmp_path, monkeypatch):
     write(tmp_path / "a", b"old")
     monkeypatch.setattr(folder, "digest", lambda path: "another")

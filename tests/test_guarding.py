@@ -217,6 +217,7 @@ def test_divergence_on_the_way_is_seen_before_the_guard_looks(trained, patterns)
         spoil(trained, patterns, spoiler, lr=1e38)
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_an_original_that_guesses_has_nothing_to_lose(patterns):
     net = seeded(conv_net)
     with torch.no_grad():
@@ -252,6 +253,7 @@ def spy_on(shown, data):
     return spy
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 @pytest.mark.parametrize("data, others", [("buffer", True), ("forget", True), ("all", False)])
 def test_it_looks_at_images_that_the_method_is_not_shown(looked_at, data, others):
     split, shown = choose(pattern_data(1200), "class=c"), []
@@ -261,6 +263,7 @@ def test_it_looks_at_images_that_the_method_is_not_shown(looked_at, data, others
     assert {*shown}.isdisjoint(looked_at) is others
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_images_of_a_given_buffer_are_shown_and_others_watched(looked_at):
     split, shown = choose(pattern_data(1200), "class=c"), []
     buffer = split.retain[np.arange(0, 120)]

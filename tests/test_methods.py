@@ -165,6 +165,7 @@ def test_what_is_handed_in_goes_only_where_it_is_declared(model, split):
     apply(find("noop"), model, split, validation=split.validation)  # not declared: not passed
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_a_whole_class_is_known_to_go_even_without_a_buffer(model, split, single):
     seen = []
 
@@ -180,6 +181,7 @@ def test_a_whole_class_is_known_to_go_even_without_a_buffer(model, split, single
     assert gone_classes(single.forget, single.retain[:0]) == ()  # not a model without any class
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_a_class_of_which_the_buffer_holds_images_stays(model, split, single):
     seen = []
 
@@ -243,6 +245,7 @@ def test_head_only_changes_the_bias_of_the_class_and_nothing_else(trained, patte
     assert torch.equal(seen.features, predict(trained, patterns.forget).features)
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
 def test_head_only_refuses_single_images_whatever_the_buffer_is(model, single, fraction):
     with pytest.raises(SplitError, match="whole classes to forget with 'head_only'"):

@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import rng
 
+import unsee
 from unsee import pipeline
 from unsee.cli import call
 from unsee.errors import OptionError, RunError
@@ -43,6 +45,14 @@ def shrink(model: nn.Module, forget, retain, *, rng, strength: float = 0.5) -> n
 def plain(model, forget, retain, *, rng):
     return model
 '''
+
+DECORATED = """
+import unsee
+
+@unsee.method(title="a", paper="b"{how})
+def go(model, forget, retain, *, rng, {lr}):
+    model.eval()
+"""
 
 
 @pytest.fixture
@@ -85,6 +95,8 @@ def test_a_changed_file_is_another_method(mine):
         ("import unsee\n1 / 0\n", "x", "got ZeroDivisionError in line 2: division by zero"),
         ("import nowhere_to_be_found", "x", "ModuleNotFoundError in line 1.*has to be installed"),
         ("x = 1", "y", "got 'y': decorate the function"),
+        (DECORATED.format(how=', data="some"', lr="lr=1.0"), "go", r"data among .* got 'some'"),
+        (DECORATED.format(how="", lr="lr: float"), "go", "a default for every option of 'go'"),
     ],
 )
 def test_an_error_says_where_it_is_and_what_to_do(tmp_path, text, name, told):
@@ -92,6 +104,19 @@ def test_an_error_says_where_it_is_and_what_to_do(tmp_path, text, name, told):
     path.write_text(text.replace("FACTOR", "1.0"))
     with pytest.raises(OptionError, match=told):
         find(f"{path}:{name}")
+
+
+def test_a_method_that_returns_no_model_is_told_to(tmp_path, model, split):
+    path = tmp_path / "none.py"
+    path.write_text(DECORATED.format(how="", lr="lr=1.0"))
+    with pytest.raises(OptionError, match="that 'go' makes, got NoneType.*`return model`"):
+        unsee.unlearn(model, split.forget, split.retain, method=f"{path}:go", guard=1)
+
+
+@pytest.mark.parametrize("method", [len, Path("mine.py")])
+def test_what_is_neither_a_method_nor_a_name_is_told_to_be_decorated(method):
+    with pytest.raises(OptionError, match="Expected a method or its name, got .*@unsee.method"):
+        find(method)
 
 
 def test_a_missing_file_and_a_forgotten_name_are_told_apart(tmp_path):

@@ -132,6 +132,8 @@ def wrong():
 
 def broken(classes):
     raise KeyError("theirs")
+
+made = Net(1)
 """
 
 
@@ -183,6 +185,8 @@ def test_faults_of_the_users_code_are_theirs(own, arch, error):
 def test_a_factory_of_something_else_is_refused(own):
     with pytest.raises(ModelError, match="nn.Module from own_nets:wrong, got <class 'str'>"):
         built("own_nets:wrong")
+    with pytest.raises(ModelError, match="function or class own_nets:made, got a Net that is made"):
+        built("own_nets:made")
 
 
 @pytest.mark.parametrize("arch", ["resnet18:cifar", "timm:resnet10t", "resnet50", "anything"])

@@ -113,7 +113,7 @@ def test_accuracy_alone_needs_one_pass_and_nothing_else(config, counted, tmp_pat
     done = run(replace(config, audits=("accuracy",)), tmp_path / "run")
     assert {name for name, _ in counted.counts} == {"original", "unlearned", "retrained"}
     for name in ("original", "unlearned", "retrained"):
-        assert seen_once(counted.split, counted.of(name, grad=False), 4)
+        assert seen_once(counted.split, counted.of(name, grad=False), 5)
         assert not counted.of(name, grad=True)
     found = {name.partition("/")[0] for name in done.measurements["unlearned"]}
     assert found == {*AUDITS["accuracy"].names}

@@ -69,6 +69,7 @@ def events_of(path):
 # Unlearning.
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 @pytest.mark.parametrize("shown, n", [("all", 22), ("buffer", 6), ("forget", 0)])
 def test_a_method_is_shown_no_more_than_it_declares(model, split, shown, n):
     sizes = []
@@ -86,6 +87,7 @@ def test_a_method_is_shown_no_more_than_it_declares(model, split, shown, n):
             unlearn(model, split.forget, split.retain, method=spy, retain_fraction=fraction)
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_the_buffer_is_drawn_by_the_seed_and_for_all_methods_alike(model, split):
     shown = {}
 
@@ -110,6 +112,7 @@ def test_every_purpose_has_its_own_draws():
     assert len(draws) == 4
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_a_name_and_a_method_give_the_same(model, split):
     a, b = (
         unlearn(model, split.forget, split.retain, method=m).state_dict()

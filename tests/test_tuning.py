@@ -277,6 +277,7 @@ def test_without_validation_images_there_is_no_tuning(trained, patterns):
         unlearn(trained, patterns.forget, patterns.retain, tune=2)
 
 
+@pytest.mark.filterwarnings("ignore:the model gets")  # it is a blank one
 def test_single_images_are_tuned_too():
     with noted():
         single = choose(pattern_data(192), torch.arange(0, 12), validate=True)

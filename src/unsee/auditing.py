@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from unsee.accounting import described, environment, forgotten
-from unsee.audits import AUDITS, Audit, Need, observe
+from unsee.audits import AUDITS, Audit, Need, asked as asked_by_name, observe
 from unsee.data import as_floats, with_fewer
 from unsee.draws import generator
 from unsee.explanation import control, look_closely, pictures, plane
+from unsee.matching import fits
 from unsee.models import output_layer
 from unsee.nouns import Data, Measurement, Measurements, Run, Split, View
 from unsee.training import device_of
@@ -128,7 +129,7 @@ def audit(
     unlearned: nn.Module,
     retrained: nn.Module | Sequence[nn.Module] | None = None,
     seed: int = 0,
-    audits: Mapping[str, Audit] = AUDITS,
+    audits: Mapping[str, Audit] | Sequence[str] = AUDITS,
     audit_retain: int | None = None,
     policy: Policy | None = None,
     references: Sequence[References] | None = None,
@@ -143,16 +144,24 @@ def audit(
         retrained: trained without the forget set, if there is such a model; or several of them,
             from different seeds: a verdict needs eight for a green light.
         seed: of every draw.
-        audits: which to ask, by name; nothing is computed that none of them needs.
+        audits: which to ask, names among ``unsee.audits.AUDITS`` or a mapping of them; nothing is
+            computed that none of them needs.
         audit_retain: how many of the images that stay to look at, of each class its share; None:
             all.  Intervals are those of so many images.
         policy: by which to judge; by default the one that unsee brings.
         references: of the retrained models but the first, where they were measured elsewhere.
         **facts: what else the run should record: fields of :class:`unsee.Run`.
 
+    Raises:
+        ModelError: if a model cannot have learned these images.
+        OptionError: if there is no audit of a name.
+
     """
+    asked = audits if isinstance(audits, Mapping) else asked_by_name(audits)
     several = [retrained] if isinstance(retrained, nn.Module) else [*(retrained or ())]
-    inquiry = Inquiry.of(split, seed, audits, audit_retain)
+    for model in (original, unlearned, *several):
+        fits(model, split.forget)
+    inquiry = Inquiry.of(split, seed, asked, audit_retain)
     split, maps = inquiry.split, "maps" in inquiry.needs
     given = {"original": original, "unlearned": unlearned}
     if several:
@@ -162,7 +171,7 @@ def audit(
     samples = inquiry.samples()
     blank = control(original, samples, generator(seed, "control")) if maps else None
     arrays = pictures(samples, views, blank)
-    if IN_THE_PLANE & audits.keys():
+    if IN_THE_PLANE & asked.keys():
         arrays |= plane(views, split, partial(generator, seed))
     measurements: dict[str, Measurements] = {}
     for view in (*views.values(), *((blank,) if blank else ())):
@@ -171,7 +180,7 @@ def audit(
     if references is None and again is not None:
         numbered = enumerate(several[1:], 1)
         references = [inquiry.values(model, n, before, again) for n, model in numbered]
-    notes = (*facts.pop("notes", ()), *_unasked(before, split), *_looked_at(split, audits))
+    notes = (*facts.pop("notes", ()), *_unasked(before, split), *_looked_at(split, asked))
     if before.maps is not None and blank is None:
         notes += ("Grad-CAM has no control of random weights: a module cannot be re-initialised",)
     first = as_floats(split.forget.take(torch.arange(1)).to(device_of(original)))

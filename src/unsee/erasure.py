@@ -9,6 +9,7 @@ from torch import nn
 from unsee import guarding
 from unsee.draws import generator
 from unsee.errors import OptionError, SplitError
+from unsee.matching import fits
 from unsee.methods import GIVEN, Method, find, gone_classes
 from unsee.nouns import Data, Split
 from unsee.preparation import Bench, Job
@@ -53,6 +54,7 @@ def unlearn(
 
     Raises:
         OptionError: if a name or value is unknown, or there is nothing to tune or to tune on.
+        ModelError: if the model cannot have learned these images.
         SplitError: if the method cannot forget single images, and ``forget`` holds some; or if
             ``buffer`` holds images of ``forget``.
         DivergenceError: if a loss stops being finite.
@@ -60,6 +62,7 @@ def unlearn(
 
     """
     method = find(method)
+    fits(model, forget if len(forget) else retain)  # a training forgets nothing
     if not 0 <= retain_fraction <= 1:
         raise OptionError(f"Expected a retain_fraction in 0..1, got {retain_fraction}")
     if tune < 0:

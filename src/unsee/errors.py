@@ -21,6 +21,8 @@
   x WorkerError       7   a process of a distributed job has ended, or differs from the others
 """
 
+import errno
+
 
 class UnseeError(Exception):
     """Base class of every error that unsee raises on purpose."""
@@ -132,3 +134,10 @@ class WorkerError(UnseeError):
 
 class UnseeWarning(UserWarning):
     """Something that does not stop a run and that its owner should know."""
+
+
+def to_write(what: object, error: OSError) -> str:
+    """Return what a StorageError says of something that could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free some space" if full else "see to that, or name another place"
+    return f"Expected to write {what}, got {error}: {advice}, then --resume"

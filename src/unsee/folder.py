@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsee import events, ranks
-from unsee.errors import RunError, StorageError
+from unsee.errors import RunError, StorageError, to_write
 from unsee.locking import held
 from unsee.nouns import Run
 
@@ -70,9 +70,7 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(
-            f"Expected to write {path}, got {error}: free some space, then --resume"
-        ) from error
+        raise StorageError(to_write(path, error)) from error
 
 
 def _is_orphan(part: Path) -> bool:
@@ -231,9 +229,7 @@ def _note(log: io.FileIO, event: events.Event) -> None:
             log.truncate(log.seek(0, os.SEEK_END) - written)
             raise OSError("only half a line was written")
     except OSError as error:
-        raise StorageError(
-            f"Expected to write {log.name!r}, got {error}: free some space, then --resume"
-        ) from error
+        raise StorageError(to_write(repr(log.name), error)) from error
 
 
 def _refuse_strangers(path: Path) -> None:

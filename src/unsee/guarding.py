@@ -138,7 +138,14 @@ def over(
     if not len(images):
         warn("there are no images that stay: no guard watches over this unlearning")
         return None
-    return Guard(images, accuracy(model, images), allowed, advice)
+    guard = Guard(images, accuracy(model, images), allowed, advice)
+    if not guard.watches:
+        warn(
+            f"the model gets {guard.before:.3f} of the images that stay right, hardly more than by "
+            "guessing: are its outputs in another order than the classes, or the images in other "
+            "units? No guard watches over this unlearning"
+        )
+    return guard
 
 
 def accuracy(model: nn.Module, images: Data) -> float:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from unsee.errors import BusyError, StorageError
+from unsee.errors import BusyError, StorageError, to_write
 
 OWNER = ".ledger"  # in a folder of jobs: of which ledger they are
 HOLDER = re.compile(r"(\d+) (\S+) ([\dT:+-]+)\n")  # process, machine, since
@@ -42,9 +42,7 @@ def held(lock: TextIO, folder: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()} {socket.gethostname()} {since}\n")
         lock.flush()
     except OSError as error:
-        raise StorageError(
-            f"Expected to write {lock.name}, got {error}: free some space, then --resume"
-        ) from error
+        raise StorageError(to_write(lock.name, error)) from error
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from unsee.preparation import Job, prepare
 from unsee.reporting import figures, page, pictures_of, redacted
 
 
-def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 0) -> Run:
+def run(config: Config, folder: str | Path, *, begun: Begun = "continue", jobs: int = 0) -> Run:
     """Do what ``config`` says, or what is left of it in ``folder``; the one path for all callers.
 
     Args:
@@ -35,6 +35,7 @@ def run(config: Config, folder: Path, *, begun: Begun = "continue", jobs: int = 
         UnseeError: for a wrong name or input, before ``folder`` is touched.
 
     """
+    folder = Path(folder)
     with events.noted() as notes:
         job = prepare(config)
     with opened(folder, _words(job), begun) as place, memory.watching():

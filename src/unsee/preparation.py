@@ -28,7 +28,7 @@ from unsee.models import (
 )
 from unsee.nouns import Config, Data, Split
 from unsee.ranks import gpu_each, same
-from unsee.references import digest_of, left_out_the_same, named_oracles
+from unsee.references import digest_of, left_out_the_same, named_oracles, trained_the_same
 from unsee.requirements import Requirement, parse
 from unsee.training import has_fast_bf16, predict
 from unsee.units import as_published, named_by, same_units, size_of, units
@@ -112,6 +112,9 @@ def prepare(config: Config) -> Job:
         left = sources.without(bench.data, config.earlier, include_twins=config.include_twins)
         knows_its_images(bench, bench.given, left.part("train"))
     left_out_the_same(config.oracle, split)
+    if config.model is None:
+        own = {name: bench.facts[name] for name in ("arch", "mean", "std")}
+        trained_the_same(config.oracle, own | {"train_epochs": config.train_epochs})
     words = _words(config, split, bench.oracles)
     same("images and files (by digest)", hashlib.sha256(words.encode()).hexdigest())
     return Job(

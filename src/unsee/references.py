@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from unsee.accounting import forgotten
 from unsee.errors import ModelError
+from unsee.events import warn
 from unsee.folder import CONFIG, digest
 from unsee.nouns import Split
 
@@ -72,6 +75,26 @@ def left_out_the_same(oracle: str, split: Split) -> None:
         raise ModelError(
             f"Expected retrained models without the images of {split.rule!r} for --oracle, got a "
             f"fleet without those of {theirs.get('rule')!r}, which differs in {differing}"
+        )
+
+
+def trained_the_same(oracle: str, asked: Mapping[str, Any]) -> None:
+    """Say where a fleet was trained otherwise than the original of a run.
+
+    Args:
+        oracle: as ``--oracle`` names it.
+        asked: of the run's own training, by the names of a fleet's ``config.json``.
+
+    """
+    recipe = Path(oracle, CONFIG)
+    if oracle in NOT_FILES or not recipe.is_file():
+        return
+    theirs = json.loads(recipe.read_text())
+    if other := {key: (theirs[key], x) for key, x in asked.items() if theirs.get(key, x) != x}:
+        told = ", ".join(f"{key} {fleet} (here: {own})" for key, (fleet, own) in other.items())
+        warn(
+            f"the retrained models of --oracle were trained with {told}: what lies between them "
+            "and the original is not of the forgotten images alone"
         )
 
 

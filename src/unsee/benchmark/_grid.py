@@ -185,7 +185,10 @@ def read_grid(path: Path) -> Grid:
     )
     names = [cell.name for cell in grid.cells()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise OptionError(f"Expected every cell once in {path}, got {twice[:3]} twice")
+        raise OptionError(
+            f"Expected every cell once in {path}, got {twice[:3]} twice: a cell is named after its "
+            "data, rule, method and seed, and a method of your own after its function"
+        )
     return grid
 
 

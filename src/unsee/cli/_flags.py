@@ -204,6 +204,25 @@ def required(value: str | None, flag: str, example: str) -> str:
     return value
 
 
+def named_as(path: Path, container: str) -> None:
+    """Refuse a file whose name says that it is of another kind than what is to be written.
+
+    Args:
+        path: of ``--out``.
+        container: "pt" or "safetensors".
+
+    Raises:
+        OptionError: if ``torch.load`` or safetensors would not read what bears this name.
+
+    """
+    kinds = {".pt": "pt", ".pth": "pt", ".safetensors": "safetensors"}
+    if kinds.get(path.suffix, container) != container:
+        raise OptionError(
+            f"Expected --out {path.with_suffix('.' + container)}, for {container} is what is "
+            f"written here, got {path}"
+        )
+
+
 def new_file(
     name: str | None,
     *,

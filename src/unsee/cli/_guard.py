@@ -37,7 +37,7 @@ def guarded(command: Callable[[], int | None]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except Stopped as stopped:
-        say("stopped: nothing is half written, and a run goes on with --resume")
+        say("stopped: nothing is half written; a run that has begun goes on with --resume")
         return cast("int", stopped.code)
     except (KeyboardInterrupt, typer.Abort):
         say("stopped")

@@ -17,7 +17,8 @@ def rehearsal(job: Job) -> str:
         f"{printable(found.data)} by {printable(found.rule)}",
         *_table(found),
         f"would show {found.method} {found.shown} of {counts['retain']} images to keep",
-        f"estimated from {TIMED} batches: {', '.join(times)}, {found.total:.0f} s in all",
+        f"estimated from {TIMED} batches: {', '.join(times)}, {found.total:.0f} s in all;",
+        "what audits train, draw and map, and the report, come on top",
         "nothing was written",
     ]
     return "\n".join(lines)

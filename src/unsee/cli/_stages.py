@@ -65,6 +65,7 @@ def train(
     The files are those that `unsee run` writes as original.safetensors and retrained.safetensors.
     """
     path = flags.new_file(out, force=force, inputs=(init,))
+    flags.named_as(path, "safetensors")
     config = flags.config_of(context)
     from unsee import erasure, folder, models, preparation
 
@@ -120,6 +121,7 @@ def unlearn(
     with _stage("unlearn", quiet=quiet):
         job = preparation.prepare(config)
         before = job.given or models.read(Path(given))
+        flags.named_as(path, before.container)
         told: dict[str, Any] = {}
         after = pipeline.alike(job, before, erasure.unlearned(job, job.load(before), facts=told))
         pack = models.pack_pt if before.container == "pt" else models.pack

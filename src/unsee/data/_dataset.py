@@ -16,6 +16,7 @@ from unsee.data._decode import pixels_of
 from unsee.data._labels import numbered, numbered_ids
 from unsee.data._store import Lazy, fits
 from unsee.errors import DataError
+from unsee.events import warn
 
 
 def read(
@@ -47,20 +48,27 @@ def read(
     def item(row: int) -> tuple[Tensor, Any]:
         pair = train[row] if row < first else test[row - first]
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise DataError(f"Expected (image, label) as {places[row]}, got {type(pair).__name__}")
+            several = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
+            got = f"{type(pair).__name__}{several}"
+            raise DataError(f"Expected (image, label) as {places[row]}, got a {got}")
         return _tensor(pair[0], places[row]), _whole(pair[1])
 
     images, labels = _kept(item, places)
     names = _class_names(train) if classes is None else tuple(map(str, classes))
     if names is not None and len({*names}) != len(names):
         raise DataError(f"Expected class names of which no two are alike, got {list(names)[:12]}")
-    numbers, names = numbered(labels, names, "the datasets")
+    numbers, found = numbered(labels, names, "the datasets")
+    if names is None and isinstance(labels[0], str):
+        warn(
+            f"classes are in the order of the alphabet, {list(found)[:5]}, ...: if the model's "
+            "outputs have another one, give it as classes="
+        )
     return {
         "images": images,
         "labels": torch.from_numpy(numbers),
         "ids": places if ids is None else np.array([str(x) for x in ids]),
         "parts": np.array(parts),
-        "classes": names,
+        "classes": found,
     }
 
 

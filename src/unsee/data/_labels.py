@@ -39,7 +39,10 @@ def numbered(
         number = {name: n for n, name in enumerate(known)}
         return np.array([number[x] for x in values], dtype=np.int64), known
     if odd := [x for x in values if not _is_whole(x)]:
-        raise DataError(f"Expected whole numbers or names as labels in {place}, got {odd[:3]}")
+        raise DataError(
+            f"Expected whole numbers or names as labels in {place}, got {odd[:3]}: .long() or "
+            ".argmax() makes numbers of them"
+        )
     low, high = int(min(values)), int(max(values))
     top = len(classes) if classes else MOST
     if low < 0 or high >= top:

@@ -42,7 +42,8 @@ def named_classes(data: Data, value: str) -> tuple[str, ...]:
     wanted = [value] if value in known else [name.strip() for name in value.split(",")]
     if unknown := sorted({*wanted} - known.keys()):
         raise SplitError(
-            f"Expected classes among {_some(data.classes)} or their numbers, got {unknown}"
+            f"Expected classes among {_some(data.classes)} or their numbers, got {unknown}: of "
+            "several, one with a comma in its name goes by its number"
         )
     return tuple(known[name] for name in wanted)
 
@@ -57,7 +58,11 @@ def with_ids(data: Data, path: Path, *, deleted: bool = False) -> Mask:
         SplitError: if the file cannot be read, is empty, or holds unknown ids.
 
     """
-    wanted, known = {*ids_in(path)}, data.ids.tolist()
+    return _among(data, {*ids_in(path)}, deleted=deleted)
+
+
+def _among(data: Data, wanted: set[str], *, deleted: bool = False) -> Mask:
+    known = data.ids.tolist()
     unknown = wanted.difference(known)
     if unknown:  # in another Unicode form, perhaps
         equal = {normalize("NFC", x): x for x in known}
@@ -141,11 +146,16 @@ def _random(data: Data, value: str, seed: int) -> Mask:
 
 
 def _at_places(data: Data, index: Any) -> tuple[Mask, str]:
-    """Take places in ``data``: whole numbers from 0, or one boolean per image."""
+    """Take places in ``data``: whole numbers from 0, one boolean per image, or ids."""
+    if (listed := _listed_ids(index)) is not None:
+        mask = _among(data, listed)
+        return mask, f"indices={int(mask.sum())}"
     try:
         places = torch.as_tensor(index).cpu().numpy()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise SplitError(f"Expected a rule or places in the data, got {index!r}") from error
+        raise SplitError(
+            f"Expected a rule, places in the data or ids, got {str(index)[:80]}"
+        ) from error
     if places.dtype == np.bool_ and places.shape == (len(data),):
         places = np.flatnonzero(places)
     if places.ndim != 1 or (places.size and places.dtype.kind not in "iu"):
@@ -162,6 +172,13 @@ def _at_places(data: Data, index: Any) -> tuple[Mask, str]:
     if repeated := len(places) - int(mask.sum()):
         warn(f"{repeated} places are repeated; each counts once")
     return mask, f"indices={int(mask.sum())}"
+
+
+def _listed_ids(index: Any) -> set[str] | None:
+    """Return ids that were given as a list or an array; None: these are no ids."""
+    listed = index.tolist() if isinstance(index, np.ndarray) else index
+    several = isinstance(listed, list | tuple | set | frozenset) and len(listed)
+    return {*listed} if several and all(isinstance(x, str) for x in listed) else None
 
 
 def _some(names: Any) -> str:

@@ -50,6 +50,11 @@ def find(name: str | Method) -> Method:
     """
     if isinstance(name, Method):
         return name
+    if not isinstance(name, str):
+        raise OptionError(
+            f"Expected a method or its name, got {type(name).__name__}: decorate a function with "
+            "@unsee.method(title=..., paper=...), or name its file as path.py:name"
+        )
     if own_file(name) is not None:
         return own_method(name)
     if name not in METHODS:

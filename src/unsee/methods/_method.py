@@ -162,6 +162,11 @@ class Method:
                 weight.grad = None
             own.register_forward_pre_hook(count_images)
             done = self.run(own, forget, retain, rng=rng, **chosen)
+        if not isinstance(done, nn.Module):
+            raise OptionError(
+                f"Expected the model that {self.name!r} makes, got {type(done).__name__}: end it "
+                "with `return model`"
+            )
         for module in done.modules():
             for key, hook in [*module._forward_pre_hooks.items()]:
                 if hook is count_images:
@@ -226,4 +231,15 @@ def method(
         search: which options ``--tune`` may try, and between which factors of their values.
 
     """
-    return lambda run: Method(run, title, paper, data, exact, whole_classes, search)
+    if data not in get_args(Shown):
+        raise OptionError(f"Expected data among {[*get_args(Shown)]}, got {data!r}")
+
+    def made(run: Callable[..., nn.Module]) -> Method:
+        found = Method(run, title, paper, data, exact, whole_classes, search)
+        if bare := [name for name, x in found.options.items() if x is inspect.Parameter.empty]:
+            raise OptionError(
+                f"Expected a default for every option of {found.name!r}, got none: {bare}"
+            )
+        return found
+
+    return made

@@ -12,6 +12,7 @@ from unsee.models._checkpoint import (
     read as read,
 )
 from unsee.models._layers import (
+    answers_for as answers_for,
     head as head,
     named_output as named_output,
     output_layer as output_layer,

@@ -167,8 +167,10 @@ def _own(module: str, name: str, facts: dict[str, int]) -> Factory:
             if error.obj is None or error.name not in name.split("."):
                 raise
             raise ModelError(f"Expected {name!r} in {module}, got none: {error}") from error
-    if not callable(factory):
-        raise ModelError(f"Expected a function or class {module}:{name}, got {factory!r}")
+    if not callable(factory) or isinstance(factory, nn.Module):
+        made = f"a {type(factory).__name__} that is made already"
+        got = made if isinstance(factory, nn.Module) else repr(factory)
+        raise ModelError(f"Expected a function or class {module}:{name}, got {got}")
     chosen = _declared(factory, {**facts, "num_classes": facts["classes"]}, f"{module}:{name}")
 
     def build() -> nn.Module:

@@ -1,8 +1,9 @@
 """Find the layers that methods and audits need, and modules that can start anew."""
 
 import copy
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,6 +13,43 @@ from unsee.errors import ModelError
 from unsee.models._architectures import ORIGIN, blueprint
 
 MARK = "unsee_output_layer"  # the name that --output-layer chose, kept on our copies of a model
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A linear layer that has run, and what it gave."""
+
+    name: str
+    layer: nn.Linear
+    logits: Tensor
+
+
+def answers_for(model: nn.Module, images: Tensor, classes: Sequence[str]) -> None:
+    """Refuse a model that cannot have learned these images.
+
+    Args:
+        model: stays as it is.
+        images: ``[B, C, H, W]``, as it takes them; one is enough.
+        classes: names; one output is for each.
+
+    Raises:
+        ModelError: if weights or images are of another type than float32, the model does not take
+            the images, or its answer is not one number for each class.
+
+    """
+    held = {"weights": {x.dtype for x in model.parameters() if x.is_floating_point()}}
+    for what, kinds in (held | {"images": {images.dtype}}).items():
+        if other := sorted(str(kind) for kind in kinds - {torch.float32}):
+            raise ModelError(f"Expected {what} of torch.float32, got {other[0]}: call .float()")
+    with _watched(model, []):
+        answer = _answer(model, images[:1])
+    got = [*answer.shape] if isinstance(answer, Tensor) else type(answer).__name__
+    if got != [1, len(classes)]:
+        raise ModelError(
+            f"Expected the answer [1, {len(classes)}] of the model to one image, a logit for each "
+            f"class, got {got}: give the classes in the order of its outputs (--classes, in Python "
+            "classes=), or let the model return its logits alone"
+        )
 
 
 def output_layer(model: nn.Module, images: Tensor, name: str | None = None) -> str:
@@ -27,28 +65,49 @@ def output_layer(model: nn.Module, images: Tensor, name: str | None = None) -> s
 
     """
     named = name or getattr(model, MARK, None)
-    if named is not None:
-        linear = [key for key, module in _linear(model, aliases=True)]
-        if named not in linear:
-            raise ModelError(f"Expected an output layer among {linear}, got {named!r}")
-        return str(named)
-    ran: list[tuple[str, nn.Linear]] = []
+    linear = dict(_linear(model, aliases=True))
+    if named is not None and named not in linear:
+        raise ModelError(f"Expected an output layer among {[*linear]}, got {named!r}")
+    ran: list[Ran] = []
     with _watched(model, ran):
-        logits = _answer(model, images[:1])
+        answer = _answer(model, images[:1])
+    if named is not None:  # by one of the names that it may have
+        ran = [replace(each, name=str(named)) for each in ran if each.layer is linear[named]]
+        if not ran:  # its weights may be used without it
+            return str(named)
     if not ran:
         raise ModelError(
             "Expected a classifier that ends in nn.Linear, got none that runs: name another with "
-            "--output-layer"
+            "--output-layer (in Python: model.unsee_output_layer = NAME)"
         )
-    last, layer = ran[-1]
-    if not isinstance(logits, Tensor) or logits.shape != (1, layer.out_features):
-        got = [*logits.shape] if isinstance(logits, Tensor) else type(logits).__name__
+    _same(answer, ran[-1], named=named is not None)
+    return ran[-1].name
+
+
+def _same(answer: object, last: Ran, *, named: bool) -> None:
+    """Refuse an answer that cannot be the logits of the output layer."""
+    outputs = last.layer.out_features
+    if not isinstance(answer, Tensor):
         raise ModelError(
-            f"Expected the logits [1, {layer.out_features}] of {last!r}, the last nn.Linear that "
-            f"runs, as the model's answer, got {got}: name the output layer with --output-layer, "
-            "or let the model return its logits alone"
+            f"Expected the logits [1, {outputs}] of {last.name!r} as the model's answer, got "
+            f"{type(answer).__name__}: let the model return its logits alone"
         )
-    return last
+    if answer.shape != (1, outputs):
+        which = "the layer that was named" if named else "the last nn.Linear that runs"
+        raise ModelError(
+            f"Expected the logits [1, {outputs}] of {last.name!r}, {which}, as the model's answer, "
+            f"got {[*answer.shape]}: name the output layer with --output-layer (in Python: "
+            "model.unsee_output_layer = NAME)"
+        )
+    for name, squashed in (
+        ("softmax", last.logits.softmax(-1)),
+        ("sigmoid", last.logits.sigmoid()),
+    ):
+        if torch.allclose(answer, squashed) and not torch.allclose(answer, last.logits):
+            raise ModelError(
+                f"Expected the logits of {last.name!r} as the model's answer, got their {name}: "
+                "every loss and audit would squash them once more; let the model return its logits"
+            )
 
 
 def head(model: nn.Module, images: Tensor) -> nn.Linear:
@@ -106,11 +165,11 @@ def _linear(model: nn.Module, *, aliases: bool = False) -> Iterator[tuple[str, n
 
 
 @contextmanager
-def _watched(model: nn.Module, ran: list[tuple[str, nn.Linear]]) -> Iterator[None]:
+def _watched(model: nn.Module, ran: list[Ran]) -> Iterator[None]:
     """Put the linear layers that run inside into ``ran``; modes and hooks are put back."""
     modes = {module: module.training for module in model.modules()}
     hooks = [
-        layer.register_forward_pre_hook(partial(_note, ran, name)) for name, layer in _linear(model)
+        layer.register_forward_hook(partial(_note, ran, name)) for name, layer in _linear(model)
     ]
     try:
         model.eval()
@@ -122,8 +181,8 @@ def _watched(model: nn.Module, ran: list[tuple[str, nn.Linear]]) -> Iterator[Non
             module.training = mode
 
 
-def _note(ran: list[tuple[str, nn.Linear]], name: str, layer: nn.Linear, _: object) -> None:
-    ran.append((name, layer))
+def _note(ran: list[Ran], name: str, layer: nn.Linear, _: object, logits: Tensor) -> None:
+    ran.append(Ran(name, layer, logits.detach().clone()))  # what follows may work in place
 
 
 def _answer(model: nn.Module, images: Tensor) -> object:
@@ -135,9 +194,15 @@ def _answer(model: nn.Module, images: Tensor) -> object:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        kinds = {str(x.dtype) for x in model.parameters() if x.is_floating_point()}
+        other = kinds - {str(images.dtype)}
+        advice = (
+            f"images are {images.dtype}: call .float() on both"
+            if other
+            else ("another --size or --arch?")
+        )
         raise ModelError(
-            f"Expected a model that takes images {[*images.shape]}, got {first!r}: another --size "
-            "or --arch?"
+            f"Expected a model that takes images {[*images.shape]}, got {first!r}: {advice}"
         ) from error
 
 

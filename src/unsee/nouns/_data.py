@@ -69,6 +69,11 @@ class Data:
         return len(self.labels)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Data:
+        if isinstance(index, int | np.integer):
+            raise DataError(
+                f"Expected a slice or an array of rows, got {index}: `for x, y in "
+                "unsee.data.batches(data, rng=rng)` goes through images and labels"
+            )
         rows = np.arange(len(self)) if self.rows is None else self.rows
         return replace(
             self,
@@ -132,7 +137,8 @@ class Data:
         Args:
             train: what the model was trained on, all of it, with what is to be forgotten.
             test: images that it never saw.
-            classes: one name per label; by default ``train.classes``, else "0", "1", ...
+            classes: one name per label, in the order of the model's outputs; by default
+                ``train.classes``, else "0", "1", ...; of labels that are text, by the alphabet.
             ids: one id per row of ``train`` followed by ``test``; by default ``train/00042``.
             name: what reports call the data.
 
