@@ -584,6 +584,20 @@ def test_an_architecture_is_code_of_ones_own_where_checkpoints_may_not_name_it(a
     assert _desk._imports(arch) == own
 
 
+@pytest.mark.filterwarnings("ignore:Expected model")  # the terminal's part of it
+def test_a_preview_from_a_model_that_was_exchanged_names_no_place(door, desk):
+    app, tokens = door
+    desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
+    desk.ledger.approve(1, by="ben")
+    Worker(desk.ledger, desk.shelf.root, name="w", run=stub_worker.pipeline).serve(once=True)
+    (model,) = [each for each in desk.ledger.models() if each.state == "in use"]
+    model.path.write_bytes(b"another")
+    desk.ledger.add("case-2", CONFIG, by="ana", rule="class=2")
+    told = client(app, tokens["approver"]).post("/api/v1/requests/2/preview")
+    assert told.status_code == 422 and "Expected the model in use" in told.json()["error"]
+    assert str(model.path.parent) not in told.text
+
+
 def test_a_request_that_was_tampered_with_is_shown_as_such_and_not_approved(door, desk):
     app, tokens = door
     desk.ledger.add("case-1", CONFIG, by="ana", rule="class=1")
@@ -613,10 +627,15 @@ def test_the_form_that_closes_a_request_says_of_each_item_one_thing(door, desk):
     for wrong, got in (
         ({x: form[x] for x in form if x != "backups-done"}, "neither"),  # its tick was taken off
         (form | {"backups-why": "gone in a month"}, "both"),
+        ({x: form[x] for x in form if x != "backups-done"} | {"backups-why": "Done"}, "Done"),
     ):
         told = page.post("/requests/1/close", data=wrong)
-        assert told.status_code == 422 and f"got {got}" in told.text
+        assert told.status_code == 422 and f"got {got}" in told.text.replace("&#39;", "")
         assert desk.ledger.show(1).state == "audited"
+    said = dict.fromkeys(CHECKLIST, "done") | {"backups": "DONE"}
+    program = client(app, tokens["approver"])
+    told = program.post("/api/v1/requests/1/close", json={"checklist": said})
+    assert told.status_code == 422 and "another spelling" in told.json()["error"]
     assert page.post("/requests/1/close", data=form).is_redirect
     assert desk.ledger.show(1).state == "completed"
 

@@ -8,7 +8,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsee.errors import LedgerError, OptionError, RunError, SigningKeyError, SplitError
+from unsee.errors import (
+    LedgerError,
+    ModelError,
+    OptionError,
+    RunError,
+    SigningKeyError,
+    SplitError,
+    UnseeError,
+)
 from unsee.events import warn
 from unsee.ledger import ErasureRequest, Ledger, Model, Scope, State, begun, place_of, same
 from unsee.nouns import Config
@@ -70,7 +78,9 @@ class Desk:
             with ExitStack() as files:
                 earlier = [rule(scope, files) for scope in request.stand.earlier]
                 forget = rule(request.scope, files)
-                yield self.known(begun(request.config, request.stand.model, forget, earlier))
+                with keeping_place(ModelError, "the model in use"):
+                    config = begun(request.config, request.stand.model, forget, earlier)
+                yield self.known(config)
 
         return await self._counted(asked, Wanted.of(request.scope).words, gone)
 
@@ -125,7 +135,21 @@ class Desk:
     def close(
         self, number: int, visitor: Visitor, why: str, answers: dict[str, str], *, partly: bool
     ) -> State:
-        """Close a request; ``answers``: by item "done", or why it is not going to be."""
+        """Close a request.
+
+        Args:
+            number: of it.
+            visitor: who closes it.
+            why: a note.
+            answers: by item "done", or why it is not going to be.
+            partly: whether it was served in part only.
+
+        Raises:
+            LedgerError: if it cannot be closed, or a reason is "done" in another spelling.
+
+        """
+        if meant := [item for item, said in answers.items() if said.lower() == "done" != said]:
+            raise LedgerError(f"Expected 'done', or why not, for {meant}, got another spelling")
         return self.ledger.close(
             number,
             by=visitor.name,
@@ -206,15 +230,17 @@ def _imports(arch: str | None) -> bool:
 
 
 @contextmanager
-def keeping_place() -> Iterator[None]:
-    """Tell the terminal what is wrong with the key, and a visitor no more than that it is.
+def keeping_place(
+    kind: type[UnseeError] = SigningKeyError, what: str = "this server's key"
+) -> Iterator[None]:
+    """Tell the terminal what is wrong with a file, and a visitor no more than that it is.
 
-    The text of a SigningKeyError names a file of this machine.
+    The text of such an error names a file of this machine.
     """
     try:
         yield
-    except SigningKeyError as error:
+    except kind as error:
         warn(str(error))
         raise OptionError(
-            "Expected this server's key to be usable, got one that is not: its terminal says why"
+            f"Expected {what} to be usable, got one that is not: the server's terminal says why"
         ) from error

@@ -186,8 +186,8 @@ def close(
 def _answer(item: str, form: dict[str, str]) -> str:
     """Return "done", or why an item is not going to be; what the page shows is all that counts."""
     done, why = f"{item}-done" in form, form.get(f"{item}-why", "").strip()
-    if done == bool(why):
-        got = "both" if done else "neither"
+    if done == bool(why) or why.casefold() == "done":
+        got = "both" if done else repr(why) if why else "neither"
         raise LedgerError(f"Expected {item!r} ticked or a reason why it will not be, got {got}")
     return "done" if done else why
 
