@@ -6,7 +6,8 @@ anew and is compared with the committed one.  If both agree within TOLERANCE, th
 written down as the same in ``docs/evidence/same.json``; the tables stand.  If not, all is stale.
 
 Another machine rounds otherwise, and what trains long ends elsewhere.  ``--beside COMMIT`` computes
-the cells by the sources of that commit, too, on this machine, and compares with those.
+the cells by the sources of that commit, too, on this machine, and compares with those.  ``--data``
+names the sets that are drawn from, where there is no time for all; the record says which were.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import main_job
@@ -28,8 +29,8 @@ TOLERANCE = 0.02  # of a figure: of 1, or of itself where it is larger
 COMPARED = ("models", "image_gradients")
 
 
-def drawn(cells: dict[str, Any], after: str) -> tuple[str, list[str]]:
-    """Return the sources by which cells were made, and one such cell of each data set.
+def drawn(cells: dict[str, Any], after: str, kinds: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """Return the sources by which cells were made, and one such cell of each data set, or of some.
 
     Only cells count that trained something and that nothing but common sources makes stale.
     """
@@ -38,7 +39,8 @@ def drawn(cells: dict[str, Any], after: str) -> tuple[str, list[str]]:
         made, method = cell["common"], cell["config"]["method"]
         stale = made != provenance.earliest()
         trained = cell["image_gradients"].get("unlearn")  # what trains nothing shows too little
-        if stale and trained and cell["sources"] == provenance.digest(method, made):
+        asked = not kinds or cell["config"]["data"].partition(":")[0] in kinds
+        if asked and stale and trained and cell["sources"] == provenance.digest(method, made):
             groups.setdefault((made, cell["config"]["data"]), []).append(name)
     before = max((made for made, _ in groups), default="")
     some = [names for (made, _), names in groups.items() if made == before]
@@ -112,10 +114,12 @@ def main() -> None:
     """Compare, and write down what came out the same."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--beside", metavar="COMMIT", help="compare with what that commit gives")
-    beside = parser.parse_args().beside
+    parser.add_argument("--data", metavar="NAME", nargs="+", default=[], help="these sets alone")
+    asked = parser.parse_args()
+    beside = asked.beside
     cells = json.loads(main_job.RESULTS.read_text())
     after = provenance.digest_of_common()
-    before, names = drawn(cells, after)
+    before, names = drawn(cells, after, asked.data)
     if not names:
         raise SystemExit("no cell of the main job is stale by common sources alone")
     compared = {}
