@@ -479,6 +479,20 @@ def test_a_stopped_worker_hands_its_work_back(ledger, tmp_path):
     assert states(ledger) == ["audited"]
 
 
+def test_a_signal_ends_a_worker_whose_ledger_is_away(ledger, tmp_path, monkeypatch):
+    ledger.approve(ledger.add("case-1", Config(), by="ana", rule="class=1"), by="ben")
+
+    def away(*_, **__):
+        raise LedgerError("Expected a database that answers")
+
+    def stopped(config, folder):
+        monkeypatch.setattr(ledger, "writing", away)
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        Worker(ledger, tmp_path / "jobs", name="w", run=stopped).serve()
+
+
 def test_a_ledger_that_is_away_for_a_moment_is_asked_again(ledger, tmp_path, monkeypatch):
     approved(ledger, "class=3")
     work, step, tries = worker(ledger, tmp_path), Worker.step, []

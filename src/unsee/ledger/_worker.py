@@ -102,7 +102,8 @@ class Worker:
                     self._finish(job, served)
         except BaseException as error:
             if not isinstance(error, Exception):  # a signal: another worker may go on at once
-                self._say(lambda log: jobs.hand_back(log, job, self.name))
+                with suppress(UnseeError):  # the ledger is away: the lease ends by itself
+                    self._say(lambda log: jobs.hand_back(log, job, self.name))
             raise
         return True
 
