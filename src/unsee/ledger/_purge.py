@@ -153,10 +153,8 @@ def _needed(ledger: "Ledger", found: Iterable[Model]) -> list[Path]:
     """Return what must stay: models in use, what open requests and their jobs want, the ledger."""
     with ledger.reading() as connection:
         unfinished = select(requests.c.job).where(requests.c.state.not_in(CLOSED))
-        wanted = (jobs.c.state == "running") | jobs.c.id.in_(unfinished)
-        running = [
-            Path(x) for x in connection.execute(select(jobs.c.folder).where(wanted)).scalars()
-        ]
+        busy = (jobs.c.state == "running") | jobs.c.id.in_(unfinished)
+        running = [Path(x) for x in connection.execute(select(jobs.c.folder).where(busy)).scalars()]
     if ledger.engine.dialect.name == "sqlite":
         running.append(Path(str(ledger.engine.url.database)))
     wanted = [*running, *named_by_open_requests(ledger)]
