@@ -101,7 +101,7 @@ def _retire(retired: Sequence[Model], folders: Collection[Path]) -> Swept:
     """Delete models that were replaced where a worker made them, and name the others."""
     mine = [model.path for model in retired if _own(model, folders)]
     left = [model.path for model in retired if model.path not in mine and model.path.exists()]
-    files = removed(path for model in mine for path in (model, model.with_suffix(".pt")))
+    files = removed(model.with_suffix(end) for model in mine for end in (".safetensors", ".pt"))
     return Swept(files, [f"{x}: a model that was replaced and is not ours to delete" for x in left])
 
 

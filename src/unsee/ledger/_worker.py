@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from unsee.nouns import Config, Run
 
 Pipeline = Callable[["Config", Path], "Run"]
-CONFIG, MODEL, ORIGINAL = "config.json", "model.safetensors", "original.safetensors"
+CONFIG, ORIGINAL = "config.json", "original.safetensors"
+MODEL, PT = "model.safetensors", "model.pt"
 UNSAID = "what is said of the data may name images: the run's events.jsonl has it"
 
 
@@ -194,7 +195,8 @@ def served(job: Job, run: Pipeline) -> Served:
     given = folder / ORIGINAL if config.model is None else Path(config.model)
     before = None if config.model is None else digest(given)
     done = run(config, folder)
-    original, made = (given, digest(given)), (folder / MODEL, digest(folder / MODEL))
+    model = folder / PT if (folder / PT).exists() else folder / MODEL  # as the original came
+    original, made = (given, digest(given)), (model, digest(model))
     if before not in (None, original[1]):
         raise ModelError(f"Expected {given} untouched by the run, got another file")
     return Served(original, made, str(done.verdict.get("light", "grey")), gaps(done))
