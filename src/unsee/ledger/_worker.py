@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from unsee import events
-from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
+from unsee.errors import (
+    BusyError,
+    LeaseError,
+    LedgerError,
+    ModelError,
+    RunError,
+    StorageError,
+    UnseeError,
+)
 from unsee.ledger import _jobs as jobs, _models as models
 from unsee.ledger._asked import begun
 from unsee.ledger._chain import Log
@@ -72,7 +82,7 @@ class Worker:
         while True:
             try:
                 busy = self.step()
-            except (BusyError, LedgerError) as error:
+            except (BusyError, LedgerError, StorageError) as error:
                 if once:
                     raise
                 # A lease that nobody could end ends by itself, and the run folder keeps the work.
@@ -236,7 +246,7 @@ class Heart:
             except LeaseError:
                 self.lost.set()
                 return
-            except UnseeError as error:  # a database that is away may come back in time
+            except (UnseeError, SQLAlchemyError) as error:  # it may come back in time
                 events.warn(f"no sign of life could be given: {error}")
 
 
