@@ -104,6 +104,14 @@ def test_json_says_what_the_lines_say(unsee, tmp_path):
     assert json.loads(unsee("models", "--json")[1]) == []
 
 
+def test_a_method_that_is_none_is_refused_when_a_request_is_added(unsee, tmp_path):
+    asked = ("request", "add", "case-1", "--forget", "class=3", "--as", "ana", "--method")
+    for method, told in (("scurb", "Expected a --method among"), ("gone.py:f", "got gone.py")):
+        code, _, said = unsee(*asked, method)
+        assert code == 2 and told in said
+    assert not (tmp_path / "ledger.sqlite").exists()
+
+
 def test_which_images_is_said_on_demand_until_a_request_closes(unsee, tmp_path):
     (tmp_path / "ids.txt").write_text("train/00001\ntrain/00002\n")
     for n, rule in enumerate(("class=3", "ids=ids.txt"), 1):
@@ -124,6 +132,7 @@ def test_which_images_is_said_on_demand_until_a_request_closes(unsee, tmp_path):
 def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
     (tmp_path / "m.safetensors").write_text("a model")
     (tmp_path / "d.npz").write_text("data")
+    (tmp_path / "own.py").write_text("a method")
     named = ("--model", "m.safetensors", "--data", "npz:d.npz", "--method", "own.py:fade")
     unsee("request", "add", "case-17", "--forget", "class=3", "--as", "ana", *named)
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger, ledger.reading() as connection:

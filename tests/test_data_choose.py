@@ -201,3 +201,17 @@ def test_taking_all_of_a_class_that_was_not_named_is_said():
         split = choose(made(), torch.arange(2, 32, 3))
     assert split.gone == (2,)
     assert choose(made(), "class=7").gone == (2,)  # and no warning, which would be an error
+
+
+def test_who_asks_again_for_what_was_forgotten_before_is_served_with_the_rest(tmp_path):
+    path = listed(tmp_path, b"train/00003\ntrain/00007\n")
+    with pytest.warns(UnseeWarning, match="1 of 2 ids of ids.txt were forgotten before"):
+        split = choose(made(), f"ids={path}", earlier=[torch.tensor([3])])
+    assert places(split.forget) == [7]
+    with (
+        pytest.warns(UnseeWarning, match="2 of 2 ids"),
+        pytest.raises(SplitError, match="Expected training images to forget, got none"),
+    ):
+        choose(made(), f"ids={path}", earlier=[torch.tensor([3, 7])])
+    with pytest.raises(SplitError, match="got 1 unknown"):
+        choose(made(), f"ids={listed(tmp_path, b'train/99999')}", earlier=[torch.tensor([3])])

@@ -23,7 +23,17 @@ from hypothesis import given, strategies as st
 
 from unsee import data
 from unsee.errors import BusyError, LedgerError, StorageError, UnseeError
-from unsee.ledger import CHECKLIST, CLOSED, TRANSITIONS, Ledger, Scope, _open, _terms, _upgrade
+from unsee.ledger import (
+    CHECKLIST,
+    CLOSED,
+    TRANSITIONS,
+    Ledger,
+    Scope,
+    _line,
+    _open,
+    _terms,
+    _upgrade,
+)
 from unsee.ledger._chain import Entry, Log, canonical, checked
 from unsee.ledger._requests import move
 from unsee.ledger._schema import metadata, scopes
@@ -295,6 +305,64 @@ def test_a_log_without_its_head_is_found_and_nothing_is_added_to_it(ledger):
     assert (found.count, found.bad) == (2, 3) and "head of the log is gone" in found.why
     with pytest.raises(LedgerError, match="Expected the head of the log"):
         added(ledger)
+
+
+@pytest.mark.parametrize("details", [None, "{"])
+def test_a_request_whose_first_row_is_gone_or_no_json_is_another(ledger, details):
+    one, two = added(ledger), added(ledger)
+    change = f"SET details = '{details}'" if details else ""
+    tampered(
+        ledger, f"{'UPDATE events ' + change if details else 'DELETE FROM events'} WHERE seq = 1"
+    )
+    for step in (ledger.asked, partial(ledger.approve, by="ben")):
+        with pytest.raises(LedgerError, match="as it was added, got another"):
+            step(one)
+    ledger.approve(two, by="ben")  # and holds nobody up
+
+
+def test_a_hash_is_expected_however_it_was_copied(ledger):
+    first = ledger.verify().last
+    number = added(ledger)
+    then = ledger.verify().last
+    ledger.refuse(number, by="ben", why="no")
+    for text in (first, then, then.upper(), f" {then}\n"):
+        assert ledger.verify(text).bad is None
+    assert ledger.verify("f" * 64).bad is not None
+
+
+def test_the_options_of_an_address_of_sqlite_are_refused(tmp_path):
+    with pytest.raises(LedgerError, match="the path of a file alone for a ledger, got mode behind"):
+        Ledger(f"sqlite:///{tmp_path}/x.db?mode=memory")
+
+
+def test_a_model_has_one_line_however_its_path_is_written(ledger, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "m.pt").write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "a")
+    names = ["m.pt", "./m.pt", "../a/m.pt", str(tmp_path / "a" / "m.pt")]
+    for name in names:
+        ledger.add("case-1", dataclasses.replace(CONFIG, model=name), by="ana", rule="class=3")
+    assert {request.line for request in ledger.requests()} == {1}
+
+
+def test_a_source_that_needs_no_place_has_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "x.npz").write_bytes(b"")
+    found = {
+        name: _line.absolute(dataclasses.replace(CONFIG, data=name)).data
+        for name in ("digits", "backdoor:digits", "npz:x.npz", "mislabel:npz:./x.npz")
+    }
+    assert found == {
+        "digits": "digits",
+        "backdoor:digits": "backdoor:digits",
+        "npz:x.npz": f"npz:{tmp_path}/x.npz",
+        "mislabel:npz:./x.npz": f"mislabel:npz:{tmp_path}/x.npz",
+    }
+    with pytest.raises(LedgerError, match="Expected images at gone.npz for --data"):
+        _line.absolute(dataclasses.replace(CONFIG, data="npz:gone.npz"))
+    with pytest.raises(LedgerError, match="Expected a file for --method, got gone.py"):
+        _line.absolute(dataclasses.replace(CONFIG, method="gone.py:f"))
 
 
 def test_a_date_that_is_none_is_told_of(tmp_path):

@@ -8,6 +8,7 @@ import json
 import re
 import traceback
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from PIL import Image
 from unsee import buffers, pipeline as pipelines
 from unsee.errors import LedgerError
 from unsee.fleets import oracles
-from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open
+from unsee.ledger import CHECKLIST, Ledger, Worker, _letter, _open, _purge
+from unsee.ledger._jobs import claim
 from unsee.ledger._schema import keys
+from unsee.ledger._sweep import removed
 from unsee.nouns import Config, Run
 from unsee.unnamed import LEFT_OUT, without_names
 from unsee.verdict._policy import JUDGED
@@ -394,6 +397,51 @@ def test_models_that_other_jobs_trained_on_the_images_go_with_a_purge(tmp_path):
         ledger.close(3, by="ben", done=ALL)
         ledger.purge(3, by="ben")
         assert models_in(tmp_path / "jobs") == [*of_3, "job-00003/retrained.safetensors"]
+
+
+def test_a_model_that_comes_into_use_while_a_purge_reads_the_log_stays(tmp_path, monkeypatch):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning())
+        asked(ledger, "a")
+        work.serve(once=True)
+        ledger.close(1, by="ben", done=ALL)
+        asked(ledger, "b", config=Config(seed=1))  # another line on the same data
+        before = _purge.all_jobs
+
+        def meanwhile(ledger):
+            work.serve(once=True)
+            return before(ledger)
+
+        monkeypatch.setattr(_purge, "all_jobs", meanwhile)
+        ledger.purge(1, by="ben")
+        assert all(m.path.exists() for m in ledger.models() if m.state == "in use")
+
+
+def test_a_purge_spares_the_run_of_an_open_request_and_says_what_a_running_job_knows(tmp_path):
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        work = Worker(ledger, tmp_path / "jobs", name="w", run=learning())
+        asked(ledger, "a")
+        work.serve(once=True)
+        ledger.refuse(asked(ledger, "b")[0], by="ben", why="no")
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        (run / "config.json").write_text('{"ids_digest": ""}')
+        with pytest.raises(LedgerError, match="Expected what nobody needs any more"):
+            ledger.purge(2, by="ben", also=[run])  # request 1 is audited and open
+        asked(ledger, "c")
+        with ledger.writing() as log:
+            assert claim(log, "w", 60, tmp_path / "jobs").number == 2
+        ledger.close(1, by="ben", done=ALL)
+        assert any("job 2 has the rules" in text for text in ledger.purge(1, by="ben").left)
+
+
+def test_two_purges_at_once_both_end(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for n in range(500):
+        (folder / f"{n}.json").write_text("")
+    with ThreadPoolExecutor(2) as pool:
+        assert len([*pool.map(removed, [[folder], [folder]])]) == 2
+    assert not folder.exists()
 
 
 def test_models_of_jobs_that_failed_go_with_a_purge(tmp_path):

@@ -479,6 +479,40 @@ def test_a_stopped_worker_hands_its_work_back(ledger, tmp_path):
     assert states(ledger) == ["audited"]
 
 
+def test_a_line_keeps_the_container_that_its_original_has(ledger, tmp_path):
+    (tmp_path / "original.pt").write_bytes(b"original")
+    begun = []
+
+    def run(config, folder):
+        folder.mkdir(parents=True)
+        begun.append(Path(config.model).name)
+        for name in ("model.safetensors", "model.pt")[: 1 + config.model.endswith(".pt")]:
+            (folder / name).write_text(f"{name} of job {len(begun)}")
+        return Run(data={}, forget={}, measurements={}, environment={}, seed=0)
+
+    config = Config(model=str(tmp_path / "original.pt"))
+    for rule in ("class=1", "class=2"):
+        ledger.approve(ledger.add("case-1", config, by="ana", rule=rule), by="ben")
+        Worker(ledger, tmp_path / "jobs", name="w", run=run).serve(once=True)
+    assert begun == ["original.pt", "model.pt"]
+    (used,) = [model for model in ledger.models() if model.state == "in use"]
+    assert used.path == tmp_path / "jobs" / "job-00002" / "run" / "model.pt"
+
+
+def test_a_signal_ends_a_worker_whose_ledger_is_away(ledger, tmp_path, monkeypatch):
+    ledger.approve(ledger.add("case-1", Config(), by="ana", rule="class=1"), by="ben")
+
+    def away(*_, **__):
+        raise LedgerError("Expected a database that answers")
+
+    def stopped(config, folder):
+        monkeypatch.setattr(ledger, "writing", away)
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        Worker(ledger, tmp_path / "jobs", name="w", run=stopped).serve()
+
+
 def test_a_ledger_that_is_away_for_a_moment_is_asked_again(ledger, tmp_path, monkeypatch):
     approved(ledger, "class=3")
     work, step, tries = worker(ledger, tmp_path), Worker.step, []

@@ -16,6 +16,7 @@ from typer import Argument, Context, Option
 from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._request_shown import images, shown, what
+from unsee.cli._tables import catalogue
 from unsee.errors import LedgerError, OptionError
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def add(
     Prints its number.  A ledger is made where there is none.
     """
     rule, who = flags.required(forget, "--forget", "ids=FILE"), claimed(by)
+    if method not in (known := catalogue()) and ".py:" not in method:
+        raise OptionError(f"Expected a --method among {[*known]} or path.py:name, got {method!r}")
     config = flags.config_of(context, forget="", redact=True)
     terms = library()
     dates: dict[str, Any] = {

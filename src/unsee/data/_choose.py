@@ -1,7 +1,7 @@
 """Choose what to forget: a rule in words -> a Split."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,9 +51,11 @@ def choose(
             image is left to validate or to test with.
 
     """
+    before = data.ids
     data = without(data, earlier, include_twins=include_twins, elsewhere=elsewhere)
+    gone = {*before.tolist()} - {*data.ids.tolist()} if earlier else ()
     elsewhere = but_those_named(elsewhere, data, earlier)
-    forget, words, pixels = to_forget(data, rule, seed=seed, include_twins=include_twins)
+    forget, words, pixels = to_forget(data, rule, seed=seed, include_twins=include_twins, gone=gone)
     train = data.parts == "train"
     retain = train & ~forget
     if not retain.any():
@@ -78,15 +80,22 @@ def choose(
 
 
 def to_forget(
-    data: Data, rule: str | Any, *, seed: int = 0, include_twins: bool = False
+    data: Data,
+    rule: str | Any,
+    *,
+    seed: int = 0,
+    include_twins: bool = False,
+    gone: Collection[str] = (),
 ) -> tuple[Mask, str, NDArray[np.uint64]]:
     """Return which training images a rule takes, the rule in words, and all pixels' digests.
+
+    Ids that are ``gone`` were forgotten before, and may be asked for again beside others.
 
     Raises:
         SplitError: if the rule is unknown or chooses no training image.
 
     """
-    fits, words = fitting(data, rule, seed)
+    fits, words = fitting(data, rule, seed, gone)
     train = data.parts == "train"
     forget = fits & train
     if not forget.any():

@@ -1,7 +1,7 @@
 """Rules in words -> which images they fit: one function per kind of rule."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fnmatch import translate
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,14 @@ Mask = NDArray[np.bool_]
 SHOWN = 12  # names listed in an error
 
 
-def fitting(data: Data, rule: Any, seed: int) -> tuple[Mask, str]:
+def fitting(data: Data, rule: Any, seed: int, gone: Collection[str] = ()) -> tuple[Mask, str]:
     """Return which images ``rule`` fits, and the rule in words.
+
+    Args:
+        data: whose images.
+        rule: in words, or places in ``data``.
+        seed: draws ``random``.
+        gone: ids of images that were forgotten before: no mistake where they are asked for again.
 
     Raises:
         SplitError: if there is no such kind of rule, or it names what does not exist.
@@ -32,6 +38,8 @@ def fitting(data: Data, rule: Any, seed: int) -> tuple[Mask, str]:
     kind, _, value = rule.partition("=")
     if kind not in RULES or not value.strip():
         raise SplitError(f"Expected a rule among {[f'{kind}=' for kind in RULES]}, got {rule!r}")
+    if kind == "ids":
+        return with_ids(data, Path(value.strip()), gone=gone), rule
     return RULES[kind](data, value.strip(), seed), rule
 
 
@@ -48,17 +56,21 @@ def named_classes(data: Data, value: str) -> tuple[str, ...]:
     return tuple(known[name] for name in wanted)
 
 
-def with_ids(data: Data, path: Path, *, deleted: bool = False) -> Mask:
+def with_ids(data: Data, path: Path, *, deleted: bool = False, gone: Collection[str] = ()) -> Mask:
     """Return which images have an id in the file ``path``.
 
     Two spellings that Unicode holds for equal (NFC, NFD) are the same id, unless data has both.
-    With ``deleted`` an unknown id is that of an image which is no longer there.
+    With ``deleted`` an unknown id is that of an image which is no longer there; one that is
+    ``gone`` was forgotten before.
 
     Raises:
         SplitError: if the file cannot be read, is empty, or holds unknown ids.
 
     """
-    return _among(data, {*ids_in(path)}, deleted=deleted)
+    wanted = {*ids_in(path)}
+    if before := wanted & {*gone} - {*data.ids.tolist()}:
+        warn(f"{len(before)} of {len(wanted)} ids of {path.name} were forgotten before")
+    return _among(data, wanted - before, deleted=deleted)
 
 
 def _among(data: Data, wanted: set[str], *, deleted: bool = False) -> Mask:

@@ -107,7 +107,8 @@ def checked(rows: Iterable[Entry], seq: int, last: str, expected: str | None = N
             which the end is cut off and the head rewritten looks like a shorter one.
 
     """
-    place, previous, seen = 0, GENESIS, expected is None
+    expected = None if expected is None else expected.strip().lower()
+    place, previous, seen = 0, GENESIS, expected in (None, GENESIS)
     for row in rows:
         place += 1
         wrong = _wrong(row, place, previous)

@@ -26,7 +26,7 @@ def as_json(requests: Iterable[Any], entries: Iterable[Entry], found: Checked) -
 def as_csv(entries: Sequence[Entry]) -> str:
     """Return the log as CSV, a row per event."""
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
     names = [field.name for field in fields(Entry)]
     writer.writerow(names)
     for entry in entries:
@@ -44,4 +44,4 @@ def plain(value: Any) -> str:
     if value is None:
         return ""
     text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip().startswith(FORMULA) or text.startswith(FORMULA) else text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from unsee.errors import OptionError
+from unsee.errors import OptionError, StorageError
 from unsee.ledger._schema import events
 from unsee.locking import OWNER
 
@@ -37,7 +37,10 @@ def settle(connection: Connection, folder: Path) -> None:
 
     own = identity(connection)
     if own and not (folder / OWNER).exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"Expected a folder for jobs at {folder}, got {error}") from error
         write(folder / OWNER, f"{own}\n".encode())
     if own and marked(folder) != own:
         raise OptionError(

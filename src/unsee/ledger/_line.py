@@ -1,9 +1,12 @@
 """A line: one original model, and whatever replaces it, request after request.
 
-What a line is must not depend on how a request is served: with another method, or with another
-seed, the second request begins with the model of the first all the same.
+What a line is must not depend on how a request is served: with another method the second request
+begins with the model of the first all the same.  Without ``--model`` the recipe is the original's
+name, its seed and epochs among it: name the model in use, and they do not count.
 """
 
+import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,8 @@ RECIPE = (  # what decides an original that a run trains
 )
 FILES = ("classes", "validation", "model", "init", "buffer", "oracle", "policy")
 NO_FILES = ("none", "retrain")  # of --oracle
+SOURCE = re.compile(r"(?P<kind>(?:(?:backdoor|mislabel):)?[a-z0-9-]+:)(?P<path>.+)")
+PLACELESS = ("digits",)
 
 
 def line_of(connection: Connection, config: "Config") -> int:
@@ -54,10 +59,12 @@ def absolute(config: "Config") -> "Config":
         LedgerError: if one of the files is not there.
 
     """
-    found: dict[str, Any] = {"data": _absolute(config.data) or config.data}
+    found: dict[str, Any] = {"data": _source(config.data)}
     file, own, function = config.method.rpartition(".py:")
     if own:
-        found["method"] = f"{Path(file).absolute()}{own}{function}"
+        if not Path(f"{file}.py").is_file():
+            raise LedgerError(f"Expected a file for --method, got {file}.py, where there is none")
+        found["method"] = f"{_whole(file)}{own}{function}"
     for name in FILES:
         text = getattr(config, name)
         if text and text not in NO_FILES:
@@ -67,6 +74,26 @@ def absolute(config: "Config") -> "Config":
                     f"Expected a file for --{name}, got {text!r}, where there is none"
                 )
     return replace(config, **found)
+
+
+def _source(text: str) -> str:
+    """Make the path of a source of data absolute: what stands behind ``npz:`` or ``backdoor:npz:``.
+
+    Raises:
+        LedgerError: if nothing is there.
+
+    """
+    named = SOURCE.fullmatch(text)
+    if named is None or named["path"] in PLACELESS:
+        return text  # digits, whatever lies here by that name
+    if not Path(named["path"]).exists():
+        raise LedgerError(f"Expected images at {named['path']} for --data, got nothing there")
+    return named["kind"] + _whole(named["path"])
+
+
+def _whole(path: str) -> str:
+    """Return the one name of a file: absolute, without ``..``; links stay as they are."""
+    return os.path.normpath(Path(path).absolute())
 
 
 def _absolute(text: str) -> str | None:
@@ -79,5 +106,5 @@ def _absolute(text: str) -> str | None:
     for mark in ("", "=", ":"):
         before, _, path = text.rpartition(mark) if mark else ("", "", text)
         if Path(path).exists():
-            return before + (mark if before else "") + str(Path(path).absolute())
+            return before + (mark if before else "") + _whole(path)
     return None

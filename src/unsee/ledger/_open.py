@@ -79,6 +79,10 @@ def _url(text: str) -> URL:
 def _file(url: URL) -> URL:
     """Refuse a database of SQLite that is no file: it would be gone with this process."""
     name = (url.database or "").strip()
+    if url.query:
+        raise LedgerError(
+            f"Expected the path of a file alone for a ledger, got {', '.join(url.query)} behind it"
+        )
     if not name or name == ":memory:" or name.startswith("file:"):
         raise LedgerError(
             f"Expected a file for a ledger, got {name or 'no name'!r}: name one with --ledger or "

@@ -62,14 +62,15 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
             use; nothing is deleted then.
 
     """
-    request, found = ledger.show(number), ledger.models()
+    request = ledger.show(number)
     if request.open:
         raise LedgerError(
             f"Expected a closed request to purge, got {number}, which is {request.state}: its "
             "images are still needed to serve it"
         )
-    doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
     made_by, rows = all_jobs(ledger), ledger.entries(number)
+    found = ledger.models()  # after the jobs: of one that has ended by then the model is here
+    doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
     own = [job for job in made_by if number in job.requests]
     shared = _still_needed(ledger, number, own)
     retired = _ancestors(found, [job.model for job in own if job.model is not None])
@@ -78,6 +79,11 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     files = sum(cleaned(job.folder) for job in own if job.number not in shared)
     after = [job for job in made_by if job.line == request.line and job not in own]
     files += sum(without_earlier(job.folder) for job in after if job.state != "running")
+    busy = [
+        f"{job.folder}: job {job.number} has the rules of requests before in its settings: {AGAIN}"
+        for job in after
+        if job.state == "running"
+    ]
     before = _retire(retired, {job.folder for job in made_by})
     learned = learners(made_by, request, rows)
     others = _unlearned(learned, [model.path for model in kept], named_by_open_requests(ledger))
@@ -87,7 +93,7 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
         copies = _drop_schemas(log.connection)
         log.append(number, who, "purged", files=files, retired=gone)
     files += copies + removed(_backups(ledger.engine))
-    stay = [*shared.values(), *_that_stay(learned, kept, request.line)]
+    stay = [*shared.values(), *busy, *_that_stay(learned, kept, request.line)]
     return Purged(files, tuple(gone), (*before.left, *others.left, *stay))
 
 
@@ -95,7 +101,7 @@ def _retire(retired: Sequence[Model], folders: Collection[Path]) -> Swept:
     """Delete models that were replaced where a worker made them, and name the others."""
     mine = [model.path for model in retired if _own(model, folders)]
     left = [model.path for model in retired if model.path not in mine and model.path.exists()]
-    files = removed(path for model in mine for path in (model, model.with_suffix(".pt")))
+    files = removed(model.with_suffix(end) for model in mine for end in (".safetensors", ".pt"))
     return Swept(files, [f"{x}: a model that was replaced and is not ours to delete" for x in left])
 
 
@@ -144,10 +150,11 @@ def _that_stay(learned: Sequence[Trained], kept: Sequence[Model], line: int) -> 
 
 
 def _needed(ledger: "Ledger", found: Iterable[Model]) -> list[Path]:
-    """Return what must stay: models in use, what open requests and jobs want, the ledger."""
+    """Return what must stay: models in use, what open requests and their jobs want, the ledger."""
     with ledger.reading() as connection:
-        query = select(jobs.c.folder).where(jobs.c.state == "running")
-        running = [Path(folder) for folder in connection.execute(query).scalars()]
+        unfinished = select(requests.c.job).where(requests.c.state.not_in(CLOSED))
+        busy = (jobs.c.state == "running") | jobs.c.id.in_(unfinished)
+        running = [Path(x) for x in connection.execute(select(jobs.c.folder).where(busy)).scalars()]
     if ledger.engine.dialect.name == "sqlite":
         running.append(Path(str(ledger.engine.url.database)))
     wanted = [*running, *named_by_open_requests(ledger)]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from unsee.ledger._jobs import EARLIER, RUN
@@ -87,10 +88,13 @@ def removed(paths: Iterable[Path]) -> int:
     """Delete files and folders that are there, and return how many files that were."""
     count = 0
     for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            count += sum(not inner.is_dir() for inner in path.rglob("*"))
-            shutil.rmtree(path)
-        elif path.exists() or path.is_symlink():
-            count += 1
-            path.unlink()
+        with suppress(FileNotFoundError):  # another purge was there first
+            if path.is_dir() and not path.is_symlink():
+                count += sum(not inner.is_dir() for inner in path.rglob("*"))
+                while path.exists():
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(path)
+            elif path.exists() or path.is_symlink():
+                path.unlink()
+                count += 1
     return count

@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from unsee import events
-from unsee.errors import BusyError, LeaseError, LedgerError, ModelError, RunError, UnseeError
+from unsee.errors import (
+    BusyError,
+    LeaseError,
+    LedgerError,
+    ModelError,
+    RunError,
+    StorageError,
+    UnseeError,
+)
 from unsee.ledger import _jobs as jobs, _models as models
 from unsee.ledger._asked import begun
 from unsee.ledger._chain import Log
@@ -29,7 +39,8 @@ if TYPE_CHECKING:
     from unsee.nouns import Config, Run
 
 Pipeline = Callable[["Config", Path], "Run"]
-CONFIG, MODEL, ORIGINAL = "config.json", "model.safetensors", "original.safetensors"
+CONFIG, ORIGINAL = "config.json", "original.safetensors"
+MODEL, PT = "model.safetensors", "model.pt"
 UNSAID = "what is said of the data may name images: the run's events.jsonl has it"
 
 
@@ -71,7 +82,7 @@ class Worker:
         while True:
             try:
                 busy = self.step()
-            except (BusyError, LedgerError) as error:
+            except (BusyError, LedgerError, StorageError) as error:
                 if once:
                     raise
                 # A lease that nobody could end ends by itself, and the run folder keeps the work.
@@ -102,7 +113,8 @@ class Worker:
                     self._finish(job, served)
         except BaseException as error:
             if not isinstance(error, Exception):  # a signal: another worker may go on at once
-                self._say(lambda log: jobs.hand_back(log, job, self.name))
+                with suppress(UnseeError):  # the ledger is away: the lease ends by itself
+                    self._say(lambda log: jobs.hand_back(log, job, self.name))
             raise
         return True
 
@@ -193,7 +205,8 @@ def served(job: Job, run: Pipeline) -> Served:
     given = folder / ORIGINAL if config.model is None else Path(config.model)
     before = None if config.model is None else digest(given)
     done = run(config, folder)
-    original, made = (given, digest(given)), (folder / MODEL, digest(folder / MODEL))
+    model = folder / PT if (folder / PT).exists() else folder / MODEL  # as the original came
+    original, made = (given, digest(given)), (model, digest(model))
     if before not in (None, original[1]):
         raise ModelError(f"Expected {given} untouched by the run, got another file")
     return Served(original, made, str(done.verdict.get("light", "grey")), gaps(done))
@@ -233,7 +246,7 @@ class Heart:
             except LeaseError:
                 self.lost.set()
                 return
-            except UnseeError as error:  # a database that is away may come back in time
+            except (UnseeError, SQLAlchemyError) as error:  # it may come back in time
                 events.warn(f"no sign of life could be given: {error}")
 
 
