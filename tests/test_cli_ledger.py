@@ -158,6 +158,10 @@ def test_files_are_named_so_that_a_worker_elsewhere_finds_them(unsee, tmp_path):
             ("request", "add", "c1", "--forget", "class=3", "--as", "x", "--policy", "no"),
             "there is none",
         ),
+        (
+            ("request", "add", "c1", "--forget", "class=3", "--as", "x", "--seed", "-1"),
+            "seed of 0 or more",
+        ),
         (("request", "close", "1", "--as", "x", "--not-done", "backups"), "got no reason"),
         (("request", "extend", "1", "--as", "x", "--why", "y"), "Expected --until"),
         (("worker", "--lease", "0"), "seconds above 0"),

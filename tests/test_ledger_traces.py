@@ -257,7 +257,8 @@ def test_retrained_models_a_buffer_and_a_fleet_go_with_their_images(tmp_path, mo
             ledger.approve(ledger.add("case-1", config, ids=ids, by="ana"), by="ben")
             Worker(ledger, work / "jobs", name="w").serve(once=True)
         assert [request.state for request in ledger.requests()] == ["audited"] * 2
-        ledger.close(2, by="ben", done=ALL, partly=True, why="It may be red.")
+        for number in (1, 2):
+            ledger.close(number, by="ben", done=ALL, partly=True, why="It may be red.")
         assert "buffer.npz" in files_with(work, *needles)
         before = models_in(work)
         assert "job-00001/retrained.safetensors" in {x.removeprefix("jobs/") for x in before}
@@ -388,6 +389,10 @@ def test_models_that_other_jobs_trained_on_the_images_go_with_a_purge(tmp_path):
             asked(ledger, name)
             work.serve(once=True)
         ledger.close(2, by="ben", done=ALL)
+        early = ledger.purge(2, by="ben")  # request 1 is open: it may want a certificate
+        assert early.retired == (1,) and "model 2, which serves request 1" in "".join(early.left)
+        assert "job-00001/model.safetensors" in models_in(tmp_path / "jobs")
+        ledger.close(1, by="ben", done=ALL)
         done = ledger.purge(2, by="ben")
         kept = ["job-00002/model.pt", "job-00002/model.safetensors"]
         of_2_and_3 = [f"job-0000{n}/retrained.safetensors" for n in (2, 3)]  # without b
@@ -451,14 +456,18 @@ def test_models_of_jobs_that_failed_go_with_a_purge(tmp_path):
             asked(ledger, name)
             with pytest.warns(UserWarning, match="MemoryError"):
                 work.serve(once=True)
-        half = tmp_path / "jobs" / "job-00001" / "run" / "model.safetensors.12-0123abcd.part"
-        half.write_text("half a model")
+        run = tmp_path / "jobs" / "job-00001" / "run"
+        (run / "model.safetensors.12-0123abcd.part").write_text("half a model")
+        (run / "events.jsonl").write_text('{"message": "b is unknown"}\n')
+        said = [run.parent / "error.txt", run / "events.jsonl"]
+        assert all(path.exists() for path in said)
         ledger.approve(2, by="ben")
         work.serve(once=True)
         ledger.close(2, by="ben", done=ALL)
         ledger.purge(2, by="ben")
         last = ["model.pt", "model.safetensors", "retrained.safetensors"]
         assert models_in(tmp_path / "jobs") == [f"job-00003/{name}" for name in last]
+        assert not any(path.exists() for path in said), "they may name b, of another request"
 
 
 def test_models_of_a_refused_request_that_had_failed_go_and_those_of_others_stay(tmp_path):
@@ -499,6 +508,7 @@ def test_a_model_that_an_open_request_names_stays_and_is_told(tmp_path):
         work.serve(once=True)
         asked(ledger, "b")
         work.serve(once=True)
+        ledger.close(1, by="ben", done=ALL)
         oracle = tmp_path / "jobs" / "job-00001" / "run" / "retrained.safetensors"
         other = ledger.add("case-3", Config(seed=1, oracle=str(oracle)), ids=["c"], by="ana")
         ledger.close(2, by="ben", done=ALL)

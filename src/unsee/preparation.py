@@ -98,11 +98,10 @@ def prepare(config: Config) -> Job:
     names = {name for audit in audits.values() for name in audit.names}
     requirements = tuple(parse(text, names) for text in config.require)
     policy = load_policy(config.policy)
-    if not 0 <= config.retain_fraction <= 1:
-        raise OptionError(f"Expected --retain-fraction in 0..1, got {config.retain_fraction}")
     if config.audit_retain is not None and config.audit_retain < 1:
         raise OptionError(f"Expected --audit-retain of 1 or more, got {config.audit_retain}")
-    _watched_and_tuned(config, method)
+    if config.tune and not method.searched(config.options):
+        raise OptionError(f"Expected options of {method.name!r} left to --tune, got none")
     bench = lay_out(config)
     split = chosen_split(bench, validate=method.validates(tuned=config.tune > 0))
     method.suits(split.forget, split.gone)
@@ -153,16 +152,6 @@ def chosen_split(
     )
 
 
-def _watched_and_tuned(config: Config, method: Method) -> None:
-    """Refuse a guard or a search that cannot be."""
-    if not 0 <= config.guard <= 1:
-        raise OptionError(f"Expected --guard in 0..1, got {config.guard}: 1 never stops")
-    if config.tune < 0:
-        raise OptionError(f"Expected --tune of 0 or more, got {config.tune}")
-    if config.tune and not method.searched(config.options):
-        raise OptionError(f"Expected options of {method.name!r} left to --tune, got none")
-
-
 def lay_out(config: Config) -> Bench:
     """Read the data and the checkpoints, and find out how to build models that fit both.
 
@@ -170,10 +159,7 @@ def lay_out(config: Config) -> Bench:
         UnseeError: of the kind of what is wrong.
 
     """
-    if config.seed < 0:
-        raise OptionError(f"Expected a --seed of 0 or more, got {config.seed}")
-    if config.train_epochs < 1:
-        raise OptionError(f"Expected --train-epochs of 1 or more, got {config.train_epochs}")
+    config.check_ranges()
     if config.earlier and not config.model:
         raise OptionError(
             f"Expected with --earlier the --model that has unseen {[*config.earlier]}, got none"

@@ -60,6 +60,17 @@ def asked(split: Split) -> dict[str, str]:
     }
 
 
+def recipe_of(oracle: str) -> dict[str, Any]:
+    """Return how the fleet that ``--oracle`` names was trained; {} where nothing says so.
+
+    Of somebody's own retrained models nothing does.
+    """
+    recipe = Path(oracle, CONFIG)
+    if oracle in NOT_FILES or not recipe.is_file():
+        return {}
+    return dict(json.loads(recipe.read_text()))
+
+
 def left_out_the_same(oracle: str, split: Split) -> None:
     """Refuse a fleet that was trained without other images than these, or on other data.
 
@@ -67,11 +78,8 @@ def left_out_the_same(oracle: str, split: Split) -> None:
         ModelError: if the fleet says so.
 
     """
-    recipe = Path(oracle, CONFIG)
-    if oracle in NOT_FILES or not recipe.is_file():
-        return  # somebody's own retrained models: nothing says what they were trained on
-    theirs = json.loads(recipe.read_text())
-    if differing := sorted(key for key, value in asked(split).items() if theirs.get(key) != value):
+    theirs, ours = recipe_of(oracle), asked(split)
+    if theirs and (differing := sorted(key for key, x in ours.items() if theirs.get(key) != x)):
         raise ModelError(
             f"Expected retrained models without the images of {split.rule!r} for --oracle, got a "
             f"fleet without those of {theirs.get('rule')!r}, which differs in {differing}"
@@ -86,10 +94,7 @@ def trained_the_same(oracle: str, asked: Mapping[str, Any]) -> None:
         asked: of the run's own training, by the names of a fleet's ``config.json``.
 
     """
-    recipe = Path(oracle, CONFIG)
-    if oracle in NOT_FILES or not recipe.is_file():
-        return
-    theirs = json.loads(recipe.read_text())
+    theirs = recipe_of(oracle)
     if other := {key: (theirs[key], x) for key, x in asked.items() if theirs.get(key, x) != x}:
         told = ", ".join(f"{key} {fleet} (here: {own})" for key, (fleet, own) in other.items())
         warn(

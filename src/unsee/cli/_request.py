@@ -131,6 +131,7 @@ def add(
     }
     terms.subject(subject)
     terms.scope(rule)
+    config.check_ranges()
     config = terms.absolute(config)
     with ledger(url, create=True) as opened:  # nothing is made where something is wrong
         print(opened.add(subject, config, by=who, rule=rule, why=why, **dates))

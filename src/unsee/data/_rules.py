@@ -34,7 +34,8 @@ def fitting(data: Data, rule: Any, seed: int, gone: Collection[str] = ()) -> tup
 
     """
     if not isinstance(rule, str):
-        return _at_places(data, rule)
+        mask = _at_places(data, rule)
+        return mask, f"indices={int(mask.sum())}"
     kind, _, value = rule.partition("=")
     if kind not in RULES or not value.strip():
         raise SplitError(f"Expected a rule among {[f'{kind}=' for kind in RULES]}, got {rule!r}")
@@ -157,11 +158,10 @@ def _random(data: Data, value: str, seed: int) -> Mask:
     return mask
 
 
-def _at_places(data: Data, index: Any) -> tuple[Mask, str]:
+def _at_places(data: Data, index: Any) -> Mask:
     """Take places in ``data``: whole numbers from 0, one boolean per image, or ids."""
     if (listed := _listed_ids(index)) is not None:
-        mask = _among(data, listed)
-        return mask, f"indices={int(mask.sum())}"
+        return _among(data, listed)
     try:
         places = torch.as_tensor(index).cpu().numpy()
     except (TypeError, ValueError, RuntimeError) as error:
@@ -183,7 +183,7 @@ def _at_places(data: Data, index: Any) -> tuple[Mask, str]:
     mask[places.astype(np.int64)] = True
     if repeated := len(places) - int(mask.sum()):
         warn(f"{repeated} places are repeated; each counts once")
-    return mask, f"indices={int(mask.sum())}"
+    return mask
 
 
 def _listed_ids(index: Any) -> set[str] | None:

@@ -85,6 +85,7 @@ class Ledger(Database):
 
         """
         token, who, why = terms.subject(subject), terms.name(by), terms.reason(why)
+        config.check_ranges()
         scope, config = terms.scope(rule, ids), absolute(config)
         received = received or self.clock().date()
         due = due or terms.month_after(received)

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,12 @@ from unsee.ledger._models import Model
 from unsee.ledger._schema import jobs, models, requests
 from unsee.ledger._states import CLOSED
 from unsee.ledger._sweep import cleaned, removed, without_earlier
+from unsee.ledger._traces import ERROR
 
 if TYPE_CHECKING:
     from unsee.ledger._ledger import Ledger
 
-CONFIG = "config.json"
+CONFIG, EVENTS = "config.json", "events.jsonl"  # as unsee.folder calls them, which needs torch
 AGAIN = "purge again when that is done"
 OF_A_BUFFER = {"images.npy", "ids.npy", "counts.npy", "facts.npy"}
 
@@ -72,8 +74,10 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     found = ledger.models()  # after the jobs: of one that has ended by then the model is here
     doomed = [_ours(Path(path).resolve(), _needed(ledger, found)) for path in also]
     own = [job for job in made_by if number in job.requests]
-    shared = _still_needed(ledger, number, own)
-    retired = _ancestors(found, [job.model for job in own if job.model is not None])
+    shared = _still_needed(ledger, own)
+    family = _ancestors(found, [job.model for job in own if job.model is not None])
+    of_others = _made_for_open(ledger, made_by)
+    retired = [model for model in family if model.number not in of_others]
     gone = [model.number for model in retired]
     kept = [model for model in found if model.number not in gone and model.state != "retired"]
     files = sum(cleaned(job.folder) for job in own if job.number not in shared)
@@ -87,13 +91,19 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     before = _retire(retired, {job.folder for job in made_by})
     learned = learners(made_by, request, rows)
     others = _unlearned(learned, [model.path for model in kept], named_by_open_requests(ledger))
-    files += before.files + others.files + removed(doomed)
+    files += before.files + others.files + _talk(learned) + removed(doomed)
     with ledger.writing() as log:
         log.connection.execute(update(models).where(models.c.id.in_(gone)).values(state="retired"))
         copies = _drop_schemas(log.connection)
         log.append(number, who, "purged", files=files, retired=gone)
     files += copies + removed(_backups(ledger.engine))
-    stay = [*shared.values(), *busy, *_that_stay(learned, kept, request.line)]
+    waiting = [
+        f"{model.path}: model {model.number}, which serves request {of_others[model.number]}, that "
+        f"is open: {AGAIN}"
+        for model in family
+        if model.number in of_others
+    ]
+    stay = [*shared.values(), *busy, *waiting, *_that_stay(learned, kept, request.line)]
     return Purged(files, tuple(gone), (*before.left, *others.left, *stay))
 
 
@@ -115,20 +125,43 @@ def _unlearned(
     return Swept(files, [f"{path}: an open request names it: {AGAIN}" for path in left])
 
 
-def _still_needed(ledger: "Ledger", number: int, own: Sequence[Trained]) -> dict[int, str]:
+def _talk(learned: Iterable[Trained]) -> int:
+    """Delete what jobs have said that have ended and had the images before them: it names some."""
+    ended = [job.folder for job in learned if job.state != "running"]
+    return removed(path for x in ended for path in (x / ERROR, x / RUN / EVENTS))
+
+
+def _still_needed(ledger: "Ledger", own: Sequence[Trained]) -> dict[int, str]:
     """Return, by job, why the run that a request shares with others stays as it is for now."""
+    open_ones = _open_by_job(ledger)
+    return {
+        job.number: f"{job.folder}: the run of request {open_ones[job.number]}, too, which is "
+        f"open: {AGAIN}"
+        for job in own
+        if job.state == "done" and job.number in open_ones
+    }
+
+
+def _made_for_open(ledger: "Ledger", made_by: Iterable[Trained]) -> dict[int, str]:
+    """Return, by model, the open requests whose run has made it: a certificate needs its file."""
+    open_ones = _open_by_job(ledger)
+    return {
+        job.model: open_ones[job.number]
+        for job in made_by
+        if job.model is not None and job.number in open_ones
+    }
+
+
+def _open_by_job(ledger: "Ledger") -> dict[int, str]:
+    """Return the numbers of open requests, as text, by the last job that served them."""
     with ledger.reading() as connection:
         query = select(requests.c.id, requests.c.job).where(requests.c.state.not_in(CLOSED))
-        still = connection.execute(query.order_by(requests.c.id)).all()
-    found: dict[int, str] = {}
-    for job in own:
-        others = [row.id for row in still if row.job == job.number and job.state == "done"]
-        if others:
-            found[job.number] = (
-                f"{job.folder}: the run of request {', '.join(map(str, others))}, too, which is "
-                f"open: {AGAIN}"
-            )
-    return found
+        rows = connection.execute(query.order_by(requests.c.id)).all()
+    found: dict[int, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.job is not None:
+            found[row.job].append(str(row.id))
+    return {job: ", ".join(numbers) for job, numbers in found.items()}
 
 
 def _that_stay(learned: Sequence[Trained], kept: Sequence[Model], line: int) -> list[str]:

@@ -194,15 +194,9 @@ def _answer(model: nn.Module, images: Tensor) -> object:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kinds = {str(x.dtype) for x in model.parameters() if x.is_floating_point()}
-        other = kinds - {str(images.dtype)}
-        advice = (
-            f"images are {images.dtype}: call .float() on both"
-            if other
-            else ("another --size or --arch?")
-        )
         raise ModelError(
-            f"Expected a model that takes images {[*images.shape]}, got {first!r}: {advice}"
+            f"Expected a model that takes images {[*images.shape]}, got {first!r}: another --size "
+            "or --arch?"
         ) from error
 
 

@@ -1,7 +1,7 @@
 import json
 from dataclasses import dataclass, field, fields
 
-from unsee.errors import RunError
+from unsee.errors import OptionError, RunError
 from unsee.nouns._run import Options
 
 
@@ -50,3 +50,19 @@ class Config:
             return cls(**kept)
         except (ValueError, TypeError) as error:
             raise RunError(f"Expected a config.json of unsee, got {error!r}") from error
+
+    def check_ranges(self) -> None:
+        """Refuse numbers that no run takes, before there are data to see.
+
+        Raises:
+            OptionError: naming the first of them.
+
+        """
+        for name, least in (("seed", 0), ("train_epochs", 1), ("tune", 0)):
+            if (got := getattr(self, name)) < least:
+                flag = f"--{name.replace('_', '-')}"
+                raise OptionError(f"Expected {flag} of {least} or more, got {got}")
+        if not 0 <= self.retain_fraction <= 1:
+            raise OptionError(f"Expected --retain-fraction in 0..1, got {self.retain_fraction}")
+        if not 0 <= self.guard <= 1:
+            raise OptionError(f"Expected --guard in 0..1, got {self.guard}: 1 never stops")
