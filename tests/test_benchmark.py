@@ -583,3 +583,19 @@ def test_references_are_those_of_a_fleet(place, grid):
 def test_a_name_is_fit_for_a_file():
     cell = Cell("data", Config(forget="path=a/b*|c", method="x y.py:mine", seed=3))
     assert cell.name == "data-path=a_b__c-mine-seed3" and find("snu").name == "snu"
+
+
+def test_a_method_for_whole_classes_is_not_asked_on_another_rule_and_has_not_failed(
+    place, grid, tmp_path, capsys
+):
+    from unsee.benchmark import page_block
+
+    mixed = replace(grid, rules=("random=10%",), methods=("head_only", "noop"), seeds=(0,))
+    done = again(mixed, place, tmp_path)
+    assert done.failed == () and done.unsuited == 1 and done.measured == 2
+    found = benchmark.read_results(tmp_path / "results")
+    told = "for whole classes alone, and not asked:"
+    assert f"* {told} `head_only`" in benchmark.as_markdown(found).splitlines()
+    assert f"{told} head_only" in benchmark.as_text(found)
+    assert "2 cells, of which 0 failed and 1 were not asked" in page_block("g", found)
+    assert all("head_only" not in x.file() for x in benchmark.pareto(found).values())

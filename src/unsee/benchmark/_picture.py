@@ -68,8 +68,8 @@ def _picture(data: str, rule: str, rows: list[Row]) -> Picture | None:
     for cost, words in COSTS.items():
         _panel(sheet, [_point(row, cost) for row in shown if cost in row.figures], cost, words, top)
         top += SIDE + FOOT
-    gone = [f"{row.method} ({len(row.failed)} of {row.seeds})" for row in rows if not row.figures]
-    if gone:
+    empty = [row for row in rows if row.failed and not row.figures]
+    if gone := [f"{row.method} ({len(row.failed)} of {row.seeds})" for row in empty]:
         sheet.write(LEFT, height - 12, f"failed, not drawn: {', '.join(gone)}", size=SIZE)
     figures = (*COSTS, RANKED.name)
     table = tuple((row.method, *(_number(row, name) for name in figures)) for row in shown)

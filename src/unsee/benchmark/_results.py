@@ -19,6 +19,7 @@ KEPT = (  # of every model
     *("js_distance", "evidence_remaining"),
 )
 MODELS = ("original", "unlearned", "retrained")
+UNSUITED = "SplitError: Expected whole classes to forget with "  # as Method.suits says it
 PLACES = 6  # after the point
 IMAGES = 10_000  # forgotten images of which the distance is kept one by one, at most
 Record = dict[str, Any]
@@ -100,6 +101,11 @@ def cells_in(folder: Path) -> list[Record]:
     """Return the results of cells in a folder, in the order of their files; perhaps none."""
     found = (read_record(path) for path in sorted(folder.glob("*.json")))
     return [record for record in found if record and "cell" in record]
+
+
+def is_unsuited(why: str | None) -> bool:
+    """Tell whether a cell has no figures because its method is not for such a rule: no failure."""
+    return (why or "").startswith(UNSUITED)
 
 
 def picture_file(data: str, rule: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
-from unsee.benchmark._results import CONTROLS, Record, gap, half, value
+from unsee.benchmark._results import CONTROLS, Record, gap, half, is_unsuited, value
 
 DRAWS, LEVEL = 2000, 0.05
 Distances = NDArray[np.float64]  # of one seed: one per image
@@ -36,6 +36,7 @@ COLUMNS = (
     _measured("retain_accuracy", "retain"),
     _measured("test_accuracy", "test"),
     _measured("forgotten_test_accuracy", "test, gone"),
+    _measured("membership_auc", "AUC"),
     Column("membership_gap", "AUC gap", gap),
     _measured("probe_recall", "probe"),
     _measured("few_shot_recall", "few-shot"),
@@ -69,6 +70,7 @@ class Row:
     figures: dict[str, Figure] = field(default_factory=dict)
     seeds: int = 0  # asked for
     failed: tuple[str, ...] = ()  # reasons
+    unsuited: bool = False  # it is not for such a rule, and was not asked
     place: str = ""  # best, tied, or none of these
     p: float | None = None  # adjusted, against the best
 
@@ -124,6 +126,8 @@ def _row(data: str, forget: str, method: str, records: list[Record]) -> Row:
     done = [record for record in records if not record["failed"]]
     reasons = tuple(record["failed"] for record in records if record["failed"])
     kind = "control" if method in CONTROLS else records[0]["shown"]
+    if reasons and all(map(is_unsuited, reasons)):
+        return Row(data, forget, method, kind, unsuited=True)
     return Row(data, forget, method, kind, _figures(done), len(records), reasons)
 
 

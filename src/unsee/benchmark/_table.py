@@ -42,12 +42,21 @@ def _marked(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
+    if row.unsuited:
+        return NONE
     return f"{row.n} of {row.seeds}" if row.failed else f"{row.n}"
 
 
-def _failures(rows: Iterable[Row]) -> list[str]:
-    """Return a line for every reason why seeds of a method have failed."""
-    found = []
+def _unsuited(rows: Sequence[Row], *, as_code: bool = False) -> list[str]:
+    """Return a line that names the methods which are not for this rule, if there are any."""
+    mark = "`" if as_code else ""
+    names = [f"{mark}{row.method}{mark}" for row in rows if row.unsuited]
+    return [f"for whole classes alone, and not asked: {', '.join(names)}"] if names else []
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    """Return a line for every reason why seeds of a method have failed, and who was not asked."""
+    found = [f"* {told}" for told in _unsuited(rows, as_code=True)]
     for row in rows:
         for why, times in Counter(row.failed).items():
             told = _cell(printable(why))
@@ -111,11 +120,12 @@ def as_text(records: Sequence[Record]) -> str:
         for row in rows:
             shown = [_short(row.figures.get(name), name == SHORT[0]) for name in SHORT]
             shown += [_amount(row.figures.get(name)) for name in ("seconds", "image_gradients")]
-            shown.append(f"{row.n}/{row.seeds}" if row.failed else f"{row.n}")
+            shown.append(f"{row.n}/{row.seeds}" if row.failed else _seeds(row))
             name = f"{printable(row.method)[:21]:22}{row.place:4}"
             lines.append(
                 name + "".join(f"{x:>{w}}" for x, w in zip(shown, widths, strict=True)).rstrip()
             )
+        lines += [fill(told, WIDTH, break_on_hyphens=False) for told in _unsuited(rows)]
         for row in rows:
             for why, times in Counter(row.failed).items():
                 told = f"{row.method} failed in {times} of {row.seeds}: {printable(why)}"

@@ -8,7 +8,7 @@ from unsee import events
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
 from unsee.benchmark._grid import Cell, Grid, own_methods, read_grid as read_grid
 from unsee.benchmark._models import Made, make, needed, unique
-from unsee.benchmark._results import Record, cells_in, read_record
+from unsee.benchmark._results import Record, cells_in, is_unsuited, read_record
 from unsee.errors import OptionError
 from unsee.parallel import fan_out
 from unsee.testing import check_method
@@ -21,6 +21,7 @@ class Done:
     there: int  # cells that were up to date
     measured: int
     failed: tuple[str, ...]  # names with reasons, of all cells of the grid
+    unsuited: int  # cells of methods that are not for their rule
     left: int  # cells that were not asked for and are not there
     strange: tuple[str, ...] = ()  # results in the folder that are of no cell of the grid
 
@@ -71,10 +72,12 @@ def bench(
     ]
     _each("cells", measure, tasks, jobs, _told)
     found = {cell.name: read_record(results / f"{cell.name}.json") for cell in cells}
-    failed = [f"{name}: {r['failed']}" for name, r in found.items() if r and r["failed"]]
+    lacking = {name: r["failed"] for name, r in found.items() if r and r["failed"]}
+    failed = [f"{name}: {why}" for name, why in lacking.items() if not is_unsuited(why)]
     missing = sum(record is None for record in found.values())
     strange = tuple(sorted({x["cell"]["name"] for x in cells_in(results)} - found.keys()))
-    return Done(len(asked) - len(todo), len(todo), tuple(failed), missing, strange)
+    unsuited = len(lacking) - len(failed)
+    return Done(len(asked) - len(todo), len(todo), tuple(failed), unsuited, missing, strange)
 
 
 def _is_there(cell: Cell, results: Path, again: bool) -> bool:
@@ -101,7 +104,7 @@ def _each(
 
 
 def _told(record: Record) -> None:
-    if record["failed"]:
+    if record["failed"] and not is_unsuited(record["failed"]):
         name = record["cell"]["name"] if "cell" in record else f"tuning {record['tuned']}"
         events.warn(f"{name} failed: {record['failed']}")
 

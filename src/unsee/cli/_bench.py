@@ -74,6 +74,8 @@ def bench_run(
         )
     counts = f"{done.measured} measured, {done.there} there before, {len(done.failed)} failed"
     print(f"cells: {counts}; {done.left} not there")
+    if done.unsuited:
+        print(f"  {done.unsuited} of methods for whole classes alone, and not asked")
     for told in done.failed:
         print(f"  {console.printable(told)}")
     if done.strange:
