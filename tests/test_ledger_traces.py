@@ -173,6 +173,33 @@ def test_a_session_of_a_server_that_still_sees_the_ids_is_told_of(postgres):
         assert files_with(postgres.data / "base", b"-anna") == []
 
 
+def test_a_session_that_writes_elsewhere_and_waits_is_told_of(postgres):
+    """It sees nothing, but the server keeps for it what it might still see."""
+    with Ledger(postgres()) as ledger, Ledger(postgres()) as other:
+        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        with other.beating() as connection:
+            connection.exec_driver_sql("CREATE TABLE elsewhere (x int)")
+            with pytest.warns(UserWarning, match="another process reads the ledger"):
+                ledger.refuse(number, by="ben", why="law")
+
+
+def test_a_user_who_does_not_own_the_tables_is_told_of(postgres):
+    url = postgres()
+    with Ledger(url) as ledger:
+        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        with ledger.beating() as connection:
+            here = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+            for words in (
+                f"CREATE ROLE {here}_user LOGIN",
+                f"GRANT USAGE ON SCHEMA {here} TO {here}_user",
+                f"GRANT ALL ON ALL TABLES IN SCHEMA {here} TO {here}_user",
+            ):
+                connection.exec_driver_sql(words)
+    with Ledger(url.replace("unsee@", f"{here}_user@")) as ledger:
+        with pytest.warns(UserWarning, match="does not own the tables: deleted ids stay"):
+            ledger.refuse(number, by="ben", why="law")
+
+
 def test_schemas_and_files_that_are_named_like_ours_and_are_not_stay(postgres, tmp_path):
     with Ledger(postgres()) as ledger:
         with ledger.beating() as connection:
@@ -186,12 +213,13 @@ def test_schemas_and_files_that_are_named_like_ours_and_are_not_stay(postgres, t
         assert [x for x in names if x.startswith(f"{here}_before")] == [f"{here}_before_migration"]
     with Ledger(str(tmp_path / "of [us].sqlite")) as ledger:
         copies = [f"of [us].sqlite.before-{x}.bak" for x in ("m0001", "m0001.2", "migration")]
+        copies.insert(0, f"{copies[0]}.1234.part")
         for name in copies:
             (tmp_path / name).write_text("x")
         number = ledger.add("case-1", Config(), ids=IDS, by="ana")
         ledger.refuse(number, by="ben", why="law")
         ledger.purge(number, by="ben")
-    assert [name for name in copies if (tmp_path / name).exists()] == copies[2:]
+    assert [name for name in copies if (tmp_path / name).exists()] == copies[3:]
 
 
 def test_an_error_of_a_database_does_not_name_what_was_to_be_written(tmp_path):

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from unsee.events import warn
 from unsee.ledger import _traces as traces
@@ -56,10 +57,16 @@ class Database:
             yield connection
 
     def scrub(self, *, rebuild: bool = False) -> None:
-        """Bring what was deleted out of the database's files, too, or warn that it stays there."""
-        with translated():
-            if not traces.scrub(self.engine, rebuild=rebuild):
-                warn(
-                    "another process reads the ledger: deleted ids stay in its write-ahead log "
-                    "until unsee purge runs while nobody does"
-                )
+        """Bring what was deleted out of the database's files, too, or warn that it stays there.
+
+        The step before is done by then, whatever comes of this.
+        """
+        try:
+            why = traces.scrub(self.engine, rebuild=rebuild)
+        except DBAPIError as error:
+            why = f"the database said {' '.join(str(error.orig).split())}"
+        if why:
+            warn(
+                f"this is done, but {why}: deleted ids stay in the ledger's files until unsee "
+                "purge runs without that"
+            )

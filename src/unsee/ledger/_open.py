@@ -1,5 +1,7 @@
 """Open the database of a ledger: SQLite by path, PostgreSQL by URL, with the tables of today."""
 
+import hashlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 from sqlalchemy.schema import Column, MetaData, Table
 from sqlalchemy.types import String
 
@@ -28,7 +30,9 @@ VERSION = "unsee_schema"  # the table that says which of them were made
 DISK = ("disk I/O error", "is full", "No space left", "readonly", "unable to open database")
 AGAIN = {"40001", "40P01", "55P03"}  # of PostgreSQL: not serializable, a deadlock, a lock not had
 READS = {"25006"}  # of PostgreSQL: a standby, or a database that was made read-only
-WAIT = 30.0  # seconds for another writer of SQLite
+WAIT = 30.0  # seconds for another writer
+STALLED = 60.0  # seconds after which PostgreSQL ends a step whose process stands still
+COPIED = 44  # bytes of a schema's name in that of its copy: PostgreSQL cuts names at 63
 TURN = 0x0E5A5E  # of the lock under which one process makes or changes the tables
 _version = Table(VERSION, MetaData(), Column("version_num", String(32)))
 
@@ -65,10 +69,15 @@ def _url(text: str) -> URL:
     if "://" not in text:
         return _file(URL.create("sqlite", database=text))
     try:
-        url = make_url(text)
+        url = make_url(re.sub(r"^postgres:", "postgresql:", text))
         backend = url.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise LedgerError(f"Expected a path or a URL of PostgreSQL, got {error}") from error
+    if "@" in (url.host or ""):  # the rest of a password that would stand in every error
+        raise LedgerError(
+            "Expected one @ in the URL, before the host, got more: one that is meant "
+            "to stand in a password is written %40"
+        )
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
@@ -117,16 +126,28 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             hide_parameters=True,  # in errors: they are ids
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10},
+            isolation_level="READ COMMITTED",  # whatever the server has for its own
+            connect_args={"connect_timeout": 10, "client_encoding": "utf8"},
         )
     except ImportError as error:
         raise LedgerError(
             f"Expected psycopg for PostgreSQL, got {error}: pip install 'unsee[postgres]'"
         ) from error
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: Any) -> None:
+        for name, seconds in (
+            ("lock_timeout", WAIT),
+            ("idle_in_transaction_session_timeout", STALLED),  # the others wait for the head row
+        ):
+            connection.execute(f"SET {name} = {1000 * seconds:.0f}")
+        connection.commit()
+
+    return engine
 
 
 def snapshot(engine: Engine) -> Connection:
@@ -162,6 +183,13 @@ def translated(*, wrote: bool = False) -> Iterator[None]:
         raise _translation(error, wrote) from error
     except UnseeError:
         raise
+    except TimeoutError as error:
+        raise BusyError(
+            f"Expected a connection within {WAIT:.0f} s, got none: nothing was changed, try again "
+            "with fewer threads on one ledger"
+        ) from error
+    except OverflowError as error:
+        raise LedgerError(f"Expected numbers that a database holds, got {error}") from error
     except ValueError as error:  # a date or a text of JSON that is none
         raise LedgerError(
             f"Expected a ledger as it was written, got {error}: see unsee ledger verify"
@@ -217,6 +245,14 @@ def _checked(connection: Connection, create: bool) -> str | None:
             "unsee: update this one"
         )
     return str(version)
+
+
+def stem_of_copies(schema: str) -> str:
+    """Return how names of a schema's copies begin: short enough, and unlike those of others."""
+    if len(schema.encode()) <= COPIED:
+        return schema
+    digest = hashlib.sha256(schema.encode()).hexdigest()[:8]
+    return f"{schema.encode()[: COPIED - 9].decode(errors='ignore')}_{digest}"
 
 
 def take_turn(connection: Connection) -> None:

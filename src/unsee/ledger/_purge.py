@@ -21,6 +21,7 @@ from unsee.ledger._learned import (
     trained_files,
 )
 from unsee.ledger._models import Model
+from unsee.ledger._open import stem_of_copies
 from unsee.ledger._schema import jobs, models, requests
 from unsee.ledger._states import CLOSED
 from unsee.ledger._sweep import cleaned, removed, without_earlier
@@ -243,8 +244,9 @@ def _backups(engine: Engine) -> list[Path]:
     """Return the copies of an SQLite ledger that upgrades made: they hold ids of then."""
     if engine.dialect.name != "sqlite":
         return []
-    path = Path(str(engine.url.database))
-    copies = re.compile(re.escape(path.name) + r"\.before-m\d{4}(\.\d+)?\.bak")
+    path = Path(str(engine.url.database)).resolve()
+    half = r"(\.\d+\.part)?(-journal)?"
+    copies = re.compile(re.escape(path.name) + r"\.before-m\d{4}(\.\d+)?\.bak" + half)
     return [x for x in path.parent.iterdir() if copies.fullmatch(x.name)]
 
 
@@ -254,7 +256,7 @@ def _drop_schemas(connection: Connection) -> int:
         return 0
     here = connection.execute(text("SELECT current_schema()")).scalar_one()
     names = inspect(connection).get_schema_names()
-    ours = re.compile(re.escape(here) + r"_before_m\d{4}(_\d+)?")
+    ours = re.compile(re.escape(stem_of_copies(here)) + r"_before_m\d{4}(_\d+)?")
     copies = [name for name in names if ours.fullmatch(name)]
     for name in copies:
         connection.execute(text(f'DROP SCHEMA "{name}" CASCADE'))

@@ -12,6 +12,7 @@ from unsee.errors import LedgerError
 
 KINDS = ("class", "ids", "where", "path")
 SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+BLANK = "\u115f\u1160\u2800\u3164"  # letters and signs that are not seen
 LONGEST = 2000  # characters of a reason, and of a rule
 UNTOLD = ("Cc", "Cs", "Zl", "Zp")  # categories of characters that are no part of a line
 
@@ -49,7 +50,7 @@ def subject(text: str) -> str:
 
 def name(text: str) -> str:
     """Check who somebody says to be.  Raises LedgerError."""
-    if not text.strip():
+    if not _folded(text):
         raise LedgerError("Expected a name, got none: say who you are with --as NAME")
     return _line(text, "a name", 200)
 
@@ -57,15 +58,22 @@ def name(text: str) -> str:
 def same(one: str, other: str) -> bool:
     """Tell whether two names are one person's, however they are spelt.
 
-    >>> same("Ana ", "ANA"), same("ana", "ben")
-    (True, False)
+    Marks, what is not seen and the dot of an i do not tell two people apart; letters of another
+    script that look alike do.
+
+    >>> same("Ana ", "ANA"), same("ana", "ben"), same("Işık", "IŞIK")
+    (True, False, True)
 
     """
     return _folded(one) == _folded(other)
 
 
 def _folded(text: str) -> str:
-    return " ".join(normalize("NFKC", text).casefold().split())
+    plain = normalize("NFKD", normalize("NFKD", text).casefold()).replace("ı", "i")
+    seen = (
+        x if category(x)[0] not in "MCZ" and x not in BLANK else " " * x.isspace() for x in plain
+    )
+    return " ".join("".join(seen).split())
 
 
 def reason(text: str, *, needed: bool = False) -> str:

@@ -18,10 +18,19 @@ from unsee.ledger._terms import Scope
 
 EMPTIED = (scopes, keys)
 PATIENCE = 2000  # milliseconds
-OLDER = text(  # sessions that may still see what was there before transaction :last
-    "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
-    "current_database() AND age(backend_xmin) > age(CAST(CAST(:last AS text) AS xid))"
+NO_LOCK = "55P03"  # of PostgreSQL: a lock was not to be had in time
+LAST = "age(CAST(CAST(:last AS text) AS xid))"
+OLDER = text(  # sessions that may still see what was there before transaction :last, or hold it
+    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+    f"current_database() AND (age(backend_xmin) > {LAST} OR age(backend_xid) > {LAST})) + (SELECT "
+    f"count(*) FROM pg_prepared_xacts WHERE database = current_database() AND age(transaction) > "
+    f"{LAST})"
 )
+NOT_OURS = text(  # VACUUM passes over these with no more than a message
+    "SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['scopes'::regclass, 'keys'::regclass]) "
+    "AND NOT pg_has_role(relowner, 'USAGE')"
+)
+READ = "another process reads the ledger"
 ERROR = "error.txt"  # in a job's folder, the text of what failed; the log has its kind alone
 
 
@@ -63,8 +72,8 @@ def clear_ids(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
-    """Bring what was deleted out of the database's files; False: another process is in the way.
+def scrub(engine: Engine, *, rebuild: bool = False) -> str:
+    """Bring what was deleted out of the database's files, and return what is in the way, if any is.
 
     SQLite: deleted bytes are zeros already (``secure_delete``); the write-ahead log, which holds
     older states of pages, is written back and cut to nothing.
@@ -75,6 +84,9 @@ def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
     Args:
         engine: of the database.
         rebuild: also an SQLite file as a whole, which takes as long as it is large.
+
+    Raises:
+        DBAPIError: if the database is away, or full; the step before it is done all the same.
 
     """
     with outside_transactions(engine) as connection:
@@ -89,14 +101,17 @@ def scrub(engine: Engine, *, rebuild: bool = False) -> bool:
         except OperationalError as error:
             if "locked" not in str(error.orig):
                 raise
-            return False
+            return READ
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout={patience}")
-        return not busy
+        return READ if busy else ""
 
 
-def _rebuilt(connection: Connection) -> bool:
-    """Rebuild the emptied tables of PostgreSQL; False: an older snapshot still sees the rows."""
+def _rebuilt(connection: Connection) -> str:
+    """Rebuild the emptied tables of PostgreSQL, and return what is in the way, if any is."""
+    connection.detach()  # its settings end with it
+    if connection.execute(NOT_OURS).scalar_one():
+        return "its user does not own the tables"
     last = connection.exec_driver_sql("SELECT mod(txid_current(), 4294967296)").scalar_one()
     end = time.monotonic() + PATIENCE / 1000
     while (older := connection.execute(OLDER, {"last": str(last)}).scalar_one()) and (
@@ -108,9 +123,7 @@ def _rebuilt(connection: Connection) -> bool:
         for table in EMPTIED:
             connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
     except OperationalError as error:
-        if "lock timeout" not in str(error.orig):
+        if getattr(error.orig, "sqlstate", None) != NO_LOCK:
             raise
-        return False
-    finally:
-        connection.exec_driver_sql("RESET lock_timeout")
-    return not older
+        return READ
+    return READ if older else ""

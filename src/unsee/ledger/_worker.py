@@ -32,7 +32,7 @@ from unsee.ledger._chain import Log
 from unsee.ledger._home import settle
 from unsee.ledger._jobs import RUN, Job
 from unsee.ledger._ledger import Ledger
-from unsee.ledger._terms import Scope
+from unsee.ledger._terms import Scope, name as worker_name
 from unsee.ledger._traces import ERROR, clear_ids
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Worker:
         lease: float = 60.0,
         poll: float = 2.0,
     ) -> None:
-        self.ledger, self.folder, self.name, self.run = ledger, folder, name, run
+        self.ledger, self.folder, self.run = ledger, folder, run
+        self.name = worker_name(name)
         self.lease, self.poll = lease, poll
 
     def serve(self, *, once: bool = False) -> None:
