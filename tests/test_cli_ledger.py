@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,20 @@ def test_a_method_that_is_none_is_refused_when_a_request_is_added(unsee, tmp_pat
         code, _, said = unsee(*asked, method)
         assert code == 2 and told in said
     assert not (tmp_path / "ledger.sqlite").exists()
+
+
+def test_what_a_request_would_touch_is_counted_and_its_file_of_ids_goes(unsee, tmp_path):
+    (tmp_path / "ids.txt").write_text("train/00001\ntrain/00002\n")
+    (tmp_path / "wrong.txt").write_text("5\n6\n")
+    more = ("--as", "ana", "--data", "digits", "--arch", "convnet", "--train-epochs", "1")
+    for n, rule in enumerate(("ids=ids.txt", "class=3", "ids=wrong.txt"), 1):
+        assert unsee("request", "add", f"case-{n}", "--forget", rule, *more)[0] == 0
+    code, out, _ = unsee("request", "preview", "1", "--quiet")
+    assert code == 0 and "would forget 2 of 1437 training images of digits by 2 ids" in out
+    assert "by class=3" in unsee("request", "preview", "2", "--quiet")[1]
+    code, _, told = unsee("request", "preview", "3", "--quiet")
+    assert code == 2 and "2 unknown: ['5', '6']" in told and "unsee-ids" not in told
+    assert not [*Path(tempfile.gettempdir()).glob("unsee-ids-*")]
 
 
 def test_which_images_is_said_on_demand_until_a_request_closes(unsee, tmp_path):

@@ -134,6 +134,7 @@ def test_other_images_are_said_so_and_nothing_is_paired(change, why):
     assert why in same_images(first, second) and differences(first, second) == []
     text = words(compare([first, second]))
     assert "Nothing is paired" in text and why in text and "excludes 0" not in text
+    assert "asked about the same images" not in text
 
 
 def test_what_was_not_kept_image_by_image_is_not_paired():

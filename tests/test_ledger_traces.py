@@ -388,7 +388,7 @@ def learning(fails=()):
         folder.mkdir(parents=True)
         for name in (*(() if config.model else ("original",)), "model", "retrained"):
             (folder / f"{name}.safetensors").write_text(f"{name} of call {len(calls)}")
-        (folder / "model.pt").write_text("the same again")
+        (folder / "model.pt").write_text(f"the same again of call {len(calls)}")
         (folder / "config.json").write_text("{}")
         if len(calls) in fails:
             raise MemoryError
@@ -426,7 +426,8 @@ def test_models_that_other_jobs_trained_on_the_images_go_with_a_purge(tmp_path):
         of_2_and_3 = [f"job-0000{n}/retrained.safetensors" for n in (2, 3)]  # without b
         of_3 = ["job-00003/model.pt", "job-00003/model.safetensors"]
         assert models_in(tmp_path / "jobs") == sorted([*kept, *of_2_and_3, *of_3])
-        assert done.retired == (1, 2) and done.left == ()
+        assert done.retired == (2,) and done.left == ()
+        assert ledger.purge(2, by="ben").retired == (), "they were retired before"
         ledger.close(3, by="ben", done=ALL)
         ledger.purge(3, by="ben")
         assert models_in(tmp_path / "jobs") == [*of_3, "job-00003/retrained.safetensors"]

@@ -638,3 +638,42 @@ def test_real_runs_follow_each_other_on_one_model(tmp_path, monkeypatch):
         kept = [run["data"]["counts"]["retain"] for run in told]
         assert kept[1] == kept[0] - 1  # two are gone for good, and one goes now
         assert not [*tmp_path.glob("jobs/*/*.txt")]
+
+
+def test_a_copy_of_a_version_or_its_other_container_is_of_the_same_line(ledger, tmp_path):
+    own = tmp_path / "own.pt"
+    own.write_text("mine")
+
+    def run(config, folder):
+        done = Served()(config, folder)
+        (folder / "model.safetensors").write_text(f"from {config.model}")
+        (folder / "model.pt").write_text(f"the same from {config.model}")
+        return done
+
+    approved(ledger, "class=3", config=Config(model=str(own)))
+    worker(ledger, tmp_path, run).serve(once=True)
+    (used,) = [model for model in ledger.models() if model.state == "in use"]
+    copy = tmp_path / "in-production.pt"
+    copy.write_bytes(used.path.read_bytes())
+    moved = own.rename(tmp_path / "moved.pt")
+    for path in (copy, moved, used.path.with_suffix(".safetensors")):
+        with pytest.warns(UserWarning, match=f"{path.name} is model [12] of line 1: it is served"):
+            (number,) = approved(ledger, "class=4", config=Config(model=str(path)))
+        assert ledger.show(number).line == 1
+    other = tmp_path / "other.pt"
+    other.write_text("another model")
+    (number,) = approved(ledger, "class=5", config=Config(model=str(other)))
+    assert ledger.show(number).line == 2
+
+
+def test_a_run_that_leaves_the_model_as_it_was_has_not_served_anybody(ledger, tmp_path):
+    def idle(config, folder):
+        done = Served()(config, folder)
+        (folder / "model.safetensors").write_text("original")
+        return done
+
+    approved(ledger, "class=3")
+    with pytest.warns(UserWarning, match="ModelError"):
+        worker(ledger, tmp_path, idle).serve(once=True)
+    assert "the guard has kept" in (tmp_path / "jobs" / "job-00001" / "error.txt").read_text()
+    assert states(ledger) == ["failed"] and ledger.models() == []

@@ -27,7 +27,7 @@ from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from unsee.errors import LedgerError, ModelError, OptionError
-from unsee.ledger import CHECKLIST, Ledger, Worker
+from unsee.ledger import CHECKLIST, Ledger, Worker, clear_left, ids_file
 from unsee.ledger._schema import requests, scopes
 from unsee.models import without_code
 from unsee.nouns import Config
@@ -36,7 +36,6 @@ from unsee.web import Access, Desk, Shelf, Visitor, _desk, application, fresh, f
 from unsee.web._access import LASTS
 from unsee.web._doors import HEADERS, LARGEST, LONGEST_PATH, host_of
 from unsee.web._explorer import SIDE, feature_map
-from unsee.web._ids import clear_left, ids_file
 from unsee.web._pages import MOST_IDS
 
 HERE = "http://127.0.0.1:8000"
@@ -503,6 +502,9 @@ def test_what_a_purge_keeps_of_a_run_can_still_be_read(door, desk):
     for path in ("/runs", "/runs/job-00001", "/runs/job-00001/map", f"/requests/{number}"):
         assert of.get(path).status_code == 200, path
     assert "/runs/job-00001" in of.get(f"/requests/{number}").text
+    assert "We have done so in part." in of.get(f"/requests/{number}").text
+    said = of.get("/runs/job-00001").text
+    assert "A purge has taken" in said and "Certify" not in said and "Feature map" not in said
     assert "<html" in of.get("/runs/job-00001/report").text
     assert of.get("/runs/job-00001/certificate").json() == {}
 

@@ -12,7 +12,7 @@ from finished import finished
 from starlette.testclient import TestClient
 
 from unsee.certificate import new_key
-from unsee.ledger import Ledger, Worker
+from unsee.ledger import CHECKLIST, Ledger, Worker
 from unsee.nouns import Config
 from unsee.reporting import beside, page, redacted
 from unsee.web import Desk, Shelf, application, fresh
@@ -172,3 +172,11 @@ def test_every_address_is_described_and_in_the_documentation(ask):
     page = (Path(__file__).parents[1] / "docs" / "web.md").read_text()
     ends = {path.rpartition("/")[2] for path in paths} - {"{number}", "{name}"}
     assert not [end for end in ends if f"/{end}" not in page]
+
+
+def test_the_answer_to_a_person_is_handed_out_once_there_is_one(ask, desk, served):
+    assert ask("GET", "/requests/1/answer").status_code == 422
+    desk.ledger.close(1, by="ben", partly=True, why="red", done=[*CHECKLIST])
+    told = ask("GET", "/requests/1/answer")
+    assert told.headers["content-type"].startswith("text/plain")
+    assert told.text == desk.ledger.answer(1) and "We have done so in part." in told.text

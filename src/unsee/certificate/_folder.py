@@ -49,6 +49,11 @@ def recorded(place: Path) -> Recorded:
 
 
 def _recorded(place: Path) -> Recorded:
+    if (place / AUDIT).exists() and not (place / STAGES).exists():
+        raise RunError(
+            f"Expected a finished run in {place}, got one without {STAGES}: a purge takes it, so a "
+            "run is certified before its request is purged"
+        )
     stages = _json(place / STAGES)
     if missing := sorted({"unlearn", "audit", LAST} - stages.keys()):
         raise RunError(

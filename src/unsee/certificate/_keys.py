@@ -146,6 +146,9 @@ def _read(path: Path, what: str) -> tuple[bytes, int]:
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
                 raise SigningKeyError(f"Expected {what} at {path}, got something else")
             content = file.read(LIMIT + 1)
+    except FileNotFoundError as error:
+        make = ": unsee keys new makes one" if "key" in what else ""
+        raise SigningKeyError(f"Expected {what} at {path}, got no file there{make}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise SigningKeyError(f"Expected {what} at {path}, got {error}") from error
     if len(content) > LIMIT:

@@ -1,20 +1,29 @@
 """What ``--dry-run`` prints."""
 
+from unsee import console
 from unsee.console import printable
-from unsee.preparation import Job
+from unsee.nouns import Config
+from unsee.preparation import Job, prepare
 from unsee.rehearsal import PARTS, TIMED, Rehearsal, rehearsed
 
 SHOWN = 20  # classes
 
 
-def rehearsal(job: Job) -> str:
+def rehearse(config: Config, words: str = "", *, quiet: bool = False) -> None:
+    """Print what a run would touch; ``words``: instead of its rule."""
+    with console.progress(quiet=quiet):
+        told = rehearsal(prepare(config), words)
+    print(told)
+
+
+def rehearsal(job: Job, words: str = "") -> str:
     """Return a table of images per class and the estimated time."""
     found = rehearsed(job)
     times = [f"{stage} {seconds:.0f} s" for stage, seconds in found.seconds.items()]
     counts = found.counts
     lines = [
         f"would forget {counts['forget']} of {found.trained} training images of "
-        f"{printable(found.data)} by {printable(found.rule)}",
+        f"{printable(found.data)} by {printable(words or found.rule)}",
         *_table(found),
         f"would show {found.method} {found.shown} of {counts['retain']} images to keep",
         f"estimated from {TIMED} batches: {', '.join(times)}, {found.total:.0f} s in all;",

@@ -17,7 +17,7 @@ from unsee.cli import _flags as flags
 from unsee.cli._app import app
 from unsee.cli._request_shown import images, shown, what
 from unsee.cli._tables import catalogue
-from unsee.errors import LedgerError, OptionError
+from unsee.errors import LedgerError, OptionError, SplitError
 
 if TYPE_CHECKING:
     from unsee.ledger import Ledger
@@ -190,6 +190,26 @@ def show(
         print("\n".join(shown(found, rows, answers, models)))
         if scope:
             print("\n".join(images(about)))
+
+
+@request.command()
+def preview(number: Number, quiet: flags.Quiet = False, url: Url = HERE) -> None:
+    """Count what a request would touch if its run began now; code that it names is run for that.
+
+    Data and model are read, a few batches are timed, and nothing is written.
+    """
+    from unsee.ledger import as_it_begins, without_files
+
+    with ledger(url) as opened:
+        found, asked = opened.show(number), opened.asked(number)
+    words = what(found) if found.kind == "ids" else asked.scope.rule
+    with as_it_begins(asked) as config:
+        from unsee.cli._rehearsal import rehearse
+
+        try:
+            rehearse(config, words, quiet=quiet)
+        except SplitError as error:
+            raise SplitError(without_files(str(error), words)) from error
 
 
 @request.command()

@@ -19,7 +19,7 @@ def shown(
 ) -> list[str]:
     """Return a request, its checklist and what the log has of it, in lines for a terminal."""
     from unsee.console import printable
-    from unsee.ledger import CHECKLIST
+    from unsee.ledger import CHECKLIST, place_of
 
     lines = [
         f"request   {found.number}, subject {found.subject}, added by {printable(found.added_by)}",
@@ -27,6 +27,8 @@ def shown(
         f"received  {found.received}, due {found.due}",
         f"state     {found.state}{f', audit {found.light}' if found.light else ''}",
     ]
+    if found.state == "failed" and found.job is not None:
+        lines.append(f"why       error.txt in {place_of(found.job)} of the worker's folder says it")
     for model in models:
         lines.append(f"model     {model.number}, {model.state}, instead of {model.parent}")
         lines.append(f"          {printable(str(model.path))}")

@@ -163,13 +163,9 @@ def _resumed(context: Context, folder: Path) -> "Config":
 def _rehearse(config: "Config", *, as_json: bool, quiet: bool) -> int:
     if as_json:
         raise OptionError("Expected --json or --dry-run, got both: a dry run measures nothing")
-    from unsee import console
-    from unsee.cli._rehearsal import rehearsal
-    from unsee.preparation import prepare
+    from unsee.cli._rehearsal import rehearse
 
-    with console.progress(quiet=quiet):
-        told = rehearsal(prepare(config))
-    print(told)
+    rehearse(config, quiet=quiet)
     return 0
 
 

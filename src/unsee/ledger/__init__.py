@@ -3,9 +3,14 @@
 Needs SQLAlchemy and alembic: ``pip install 'unsee[ledger]'``; reading a ledger loads no torch.
 """
 
-from unsee.ledger._asked import Asked as Asked, begun as begun
+from unsee.ledger._asked import Asked as Asked, as_it_begins as as_it_begins
 from unsee.ledger._chain import Checked as Checked, Entry as Entry
-from unsee.ledger._checklist import CHECKLIST as CHECKLIST
+from unsee.ledger._checklist import CHECKLIST as CHECKLIST, SOURCE as SOURCE
+from unsee.ledger._ids import (
+    clear_left as clear_left,
+    ids_file as ids_file,
+    without_files as without_files,
+)
 from unsee.ledger._jobs import RUN as RUN, place_of as place_of
 from unsee.ledger._ledger import Ledger as Ledger
 from unsee.ledger._line import absolute as absolute

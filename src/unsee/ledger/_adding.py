@@ -20,11 +20,15 @@ def add(
     who: str,
     scope: Scope,
     config: "Config",
+    model: str,
     dates: dict[str, date],
     why: str,
 ) -> int:
-    """Register a request of which everything is checked, and return its number."""
-    line = line_of(log.connection, config)
+    """Register a request of which everything is checked, and return its number.
+
+    ``model``: SHA-256 of the file that the config names as such, "" for none.
+    """
+    line = line_of(log.connection, config, model)
     facts = {"line": line, "kind": scope.kind, "count": len(scope.values)}
     own = {"subject": subject, "added_by": who, "config": settings(config)}
     number = new(log.connection, **own, **facts, **dates)

@@ -1,6 +1,7 @@
 """What a request asks for, as its run would begin now: which images, how, and from which model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from unsee.errors import LedgerError
 from unsee.ledger._approved import unharmed
+from unsee.ledger._ids import ids_file
 from unsee.ledger._models import Model, in_use, unchanged
 from unsee.ledger._requests import get, settings
 from unsee.ledger._schema import requests
@@ -60,6 +62,25 @@ def stand(connection: Connection, line: int, but: int | None = None) -> Stand:
     rows = connection.execute(served.order_by(requests.c.id)).all()
     scopes = (kept(connection, row.id, row.kind) for row in rows)
     return Stand(tuple(x for x in scopes if x is not None), in_use(connection, line))
+
+
+@contextmanager
+def as_it_begins(asked: Asked) -> Iterator["Config"]:
+    """Yield what the pipeline would be given now; ids lie in files that are deleted again.
+
+    Raises:
+        ModelError: if the model in use is not the one that was made.
+
+    """
+    with ExitStack() as files:
+
+        def rule(scope: Scope) -> str:
+            if scope.kind != "ids":
+                return scope.rule
+            return f"ids={files.enter_context(ids_file(scope.values))}"
+
+        earlier = [rule(scope) for scope in asked.stand.earlier]
+        yield begun(asked.config, asked.stand.model, rule(asked.scope), earlier)
 
 
 def begun(config: str, model: Model | None, forget: str, earlier: Sequence[str]) -> "Config":

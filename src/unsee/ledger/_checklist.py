@@ -32,8 +32,9 @@ def finished(number: int, answers: Mapping[str, str]) -> bool:
     """
     if missing := [name for name in CHECKLIST if name not in answers]:
         raise LedgerError(
-            f"Expected every item of the checklist done or refused, got none for {missing}: add "
-            f'--done {missing[0]}, or --not-done "{missing[0]}: why"'
+            f"Expected every item of the checklist done or refused, got none for {missing}: say "
+            f'of each that it is done, or why not (--done {missing[0]}, --not-done "{missing[0]}: '
+            'why")'
         )
     if answers[SOURCE] != "done":
         raise LedgerError(

@@ -24,7 +24,7 @@ from unsee.ledger._database import Database
 from unsee.ledger._export import as_csv, as_json
 from unsee.ledger._letter import letter
 from unsee.ledger._line import absolute
-from unsee.ledger._models import Model, all_of, descendants
+from unsee.ledger._models import Model, all_of, descendants, digest
 from unsee.ledger._purge import Purged, purge
 from unsee.ledger._replay import entries, verified
 from unsee.ledger._requests import (
@@ -92,8 +92,9 @@ class Ledger(Database):
         if due < received:
             raise LedgerError(f"Expected a due date after {received}, got {due}")
         dates = {"received": received, "due": due}
+        sha256 = "" if config.model is None else digest(Path(config.model))
         with self.writing() as log:
-            return add(log, token, who, scope, config, dates, why)
+            return add(log, token, who, scope, config, sha256, dates, why)
 
     def requests(
         self, *, open_only: bool = False, limit: int | None = None, offset: int = 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, insert, select
 
 from unsee.errors import LedgerError
+from unsee.events import warn
 from unsee.ledger._chain import canonical
 from unsee.ledger._schema import lines, models
 
@@ -30,11 +31,17 @@ SOURCE = re.compile(r"(?P<kind>(?:(?:backdoor|mislabel):)?[a-z0-9-]+:)(?P<path>.
 PLACELESS = ("digits",)
 
 
-def line_of(connection: Connection, config: "Config") -> int:
-    """Return the line that a config is about; it is made where there is none."""
-    version = select(models.c.line).where(models.c.path == config.model)
-    if config.model is not None and (known := connection.execute(version).scalar()) is not None:
-        return int(known)
+def line_of(connection: Connection, config: "Config", sha256: str) -> int:
+    """Return the line that a config is about; it is made where there is none.
+
+    Args:
+        connection: of the transaction.
+        config: of the request.
+        sha256: of its ``model``, "" where it names none.
+
+    """
+    if config.model is not None and (known := _known(connection, config.model, sha256)):
+        return known
     record = asdict(config)
     names = RECIPE if config.model is None else ("model",)
     text = canonical({name: record[name] for name in names})
@@ -43,6 +50,27 @@ def line_of(connection: Connection, config: "Config") -> int:
         made = connection.execute(insert(lines).values(original=text))
         found = made.inserted_primary_key[0]  # type: ignore[index]
     return int(found)
+
+
+def _known(connection: Connection, path: str, sha256: str) -> int | None:
+    """Return the line of which a file is a version, if it is of any.
+
+    It is one by its place, in one container or the other, or as a copy of one: on a line of its own
+    a copy would be served as if nothing had been asked of it before.
+    """
+    versions = connection.execute(select(models).order_by(models.c.id)).all()
+    for row in versions:
+        if row.path == path:
+            return int(row.line)
+    original = select(lines.c.id).where(lines.c.original == canonical({"model": path}))
+    if connection.execute(original).scalar() is not None:
+        return None  # found by its name
+    for row in versions:
+        beside = Path(row.path).with_suffix("") == Path(path).with_suffix("")
+        if beside or row.sha256 == sha256:
+            warn(f"{path} is model {row.id} of line {row.line}: it is served there")
+            return int(row.line)
+    return None
 
 
 def settings(config: "Config") -> str:

@@ -1,5 +1,6 @@
 """Models by version: which replaces which; the original is the first and is never written to."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,6 @@ def unchanged(model: Model) -> Path:
         ModelError: if it is another, or gone.
 
     """
-    from unsee.folder import digest
-
     found = digest(model.path) if model.path.is_file() else "no file"
     if found != model.sha256:
         raise ModelError(
@@ -82,6 +81,12 @@ def unchanged(model: Model) -> Path:
             f"got {found[:12]} at {model.path}: put the file back"
         )
     return model.path
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file; that of ``unsee.folder`` brings torch along."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def descendants(found: list[Model], number: int) -> list[Model]:

@@ -79,7 +79,7 @@ def purge(ledger: "Ledger", number: int, who: str, also: Sequence[Path] = ()) ->
     family = _ancestors(found, [job.model for job in own if job.model is not None])
     of_others = _made_for_open(ledger, made_by)
     retired = [model for model in family if model.number not in of_others]
-    gone = [model.number for model in retired]
+    gone = [model.number for model in retired if model.state != "retired"]  # those of today
     kept = [model for model in found if model.number not in gone and model.state != "retired"]
     files = sum(cleaned(job.folder) for job in own if job.number not in shared)
     after = [job for job in made_by if job.line == request.line and job not in own]

@@ -210,6 +210,11 @@ def served(job: Job, run: Pipeline) -> Served:
     original, made = (given, digest(given)), (model, digest(model))
     if before not in (None, original[1]):
         raise ModelError(f"Expected {given} untouched by the run, got another file")
+    if made[1] == original[1]:
+        raise ModelError(
+            "Expected a model that has changed, got the one before: the method changes nothing, or "
+            "the guard has kept the original; the run's report says which"
+        )
     return Served(original, made, str(done.verdict.get("light", "grey")), gaps(done))
 
 

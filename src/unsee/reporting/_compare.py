@@ -48,6 +48,7 @@ def compare(runs: Sequence[Run], names: Sequence[str] = ()) -> str:
         runs=[(b, result(b.run), light(b.run), asked(b.run), _cost(b.run)) for b in many],
         rows=_rows(first, kept, many),
         others=[(b, [_difference(d) for d in b.differences]) for b in many[1:]],
+        paired=any(b.differences for b in many[1:]),
         first=many[0].name,
     )
 

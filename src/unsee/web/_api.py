@@ -11,6 +11,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from unsee.errors import LedgerError
@@ -237,6 +238,13 @@ def log(number: Number, visitor: Reader, desk: AtDesk) -> list[dict[str, Any]]:
     """Show what was done about one request, in the order of writing."""
     request_of(desk, number)
     return [asdict(entry) for entry in desk.ledger.entries(number)]
+
+
+@router.get("/requests/{number}/answer", response_class=PlainTextResponse)
+def answer(number: Number, visitor: Reader, desk: AtDesk) -> str:
+    """Hand out the answer to the person, as plain text; 422 while there is none."""
+    request_of(desk, number)
+    return desk.ledger.answer(number)
 
 
 @router.post("/requests/{number}/approve")

@@ -11,11 +11,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException
 
 from unsee.errors import UnseeError
+from unsee.ledger import clear_left
 from unsee.web import _api, _api_runs, _certificates, _pages, _progress, _runs
 from unsee.web._access import Access
 from unsee.web._desk import Desk
 from unsee.web._doors import Doors
-from unsee.web._ids import clear_left
 from unsee.web._shelf import NotFound
 from unsee.web._template import page
 from unsee.web._visitors import Nobody, Reader, forget_cookie, is_in
@@ -120,7 +120,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _malformed(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     places = [".".join(map(str, fault["loc"][1:])) for fault in faults]
-    told = "; ".join(f"{at}: {x['msg']}" for at, x in zip(places, faults, strict=True))
+    told = "; ".join(
+        f"{at}: {x['msg']}" if at else f"{x['msg']} (a body of JSON, sent as application/json)"
+        for at, x in zip(places, faults, strict=True)
+    )
     return _answer(request, 422, f"Expected other values: {told}"[:2000])
 
 

@@ -18,11 +18,20 @@ from unsee.errors import (
     UnseeError,
 )
 from unsee.events import warn
-from unsee.ledger import ErasureRequest, Ledger, Model, Scope, State, begun, place_of, same
+from unsee.ledger import (
+    ErasureRequest,
+    Ledger,
+    Model,
+    State,
+    as_it_begins,
+    ids_file,
+    place_of,
+    same,
+    without_files,
+)
 from unsee.nouns import Config
 from unsee.web._access import Visitor
 from unsee.web._aside import Aside, Asking, Gone
-from unsee.web._ids import ids_file, without_files
 from unsee.web._shelf import Shelf
 from unsee.web._wanted import Preview, Wanted, Which
 
@@ -69,17 +78,11 @@ class Desk:
         """
         request = await to_thread(self.ledger.asked, number)
 
-        def rule(scope: Scope, files: ExitStack) -> str:
-            ids = scope.kind == "ids"
-            return f"ids={files.enter_context(ids_file(scope.values))}" if ids else scope.rule
-
         @contextmanager
         def asked() -> Iterator[Config]:
             with ExitStack() as files:
-                earlier = [rule(scope, files) for scope in request.stand.earlier]
-                forget = rule(request.scope, files)
                 with keeping_place(ModelError, "the model in use"):
-                    config = begun(request.config, request.stand.model, forget, earlier)
+                    config = files.enter_context(as_it_begins(request))
                 yield self.known(config)
 
         return await self._counted(asked, Wanted.of(request.scope).words, gone)
@@ -98,7 +101,7 @@ class Desk:
             if own and asked != getattr(self.config, name):
                 raise LedgerError(
                     f"Expected a request without code of its own, got --{name} {asked}, which a "
-                    "preview would run: read it, and look with unsee run --dry-run"
+                    "preview would run: read it, and look with unsee request preview"
                 )
         return config
 
@@ -169,6 +172,13 @@ class Desk:
         """Return some requests, the one that is due first at the front, and how many there are."""
         found = self.ledger.requests(open_only=open_only, limit=limit, offset=offset)
         return found, self.ledger.count(open_only=open_only)
+
+    def letter(self, request: ErasureRequest) -> str:
+        """Return the answer to the person, "" while there is none."""
+        try:
+            return self.ledger.answer(request.number)
+        except LedgerError:  # nothing is decided or put off
+            return ""
 
     def is_own(self, request: ErasureRequest, visitor: Visitor) -> bool:
         """Say whether a visitor added this request, and so may not approve it."""

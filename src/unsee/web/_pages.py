@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from unsee.errors import LedgerError
-from unsee.ledger import CHECKLIST, TRANSITIONS, ErasureRequest, day
+from unsee.ledger import CHECKLIST, SOURCE, TRANSITIONS, ErasureRequest, day
 from unsee.web._access import LASTS
 from unsee.web._desk import SOON, Desk
 from unsee.web._template import page
@@ -96,6 +96,8 @@ def one(request: Request, number: int, visitor: Reader, desk: AtDesk) -> str:
         own=desk.is_own(found, visitor),
         which=desk.which(found) if decides else None,
         most=MOST_IDS,
+        source=SOURCE,
+        letter=desk.letter(found),
     )
 
 

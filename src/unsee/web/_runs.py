@@ -40,6 +40,7 @@ def run(name: str, request: Request, visitor: Reader, desk: AtDesk) -> str:
         run=done,
         result=result(done) if done else None,
         certified=certified,
+        purged=desk.shelf.purged(name),
         signs=desk.key is not None,
     )
 

@@ -68,6 +68,10 @@ class Shelf:
         """Return whether a run has come to its audit."""
         return (self.folder(name) / AUDIT).is_file()
 
+    def purged(self, name: str) -> bool:
+        """Return whether a purge has taken what a finished run kept beside audit and report."""
+        return self.finished(name) and not (self.folder(name) / CONFIG).exists()
+
     def run(self, name: str, *, arrays: bool = False) -> Run:
         """Read a run.  Raises NotFound if there is none, RunError if it is not finished."""
         if not self.finished(name):
