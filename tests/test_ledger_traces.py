@@ -176,7 +176,7 @@ def test_a_session_of_a_server_that_still_sees_the_ids_is_told_of(postgres):
 def test_a_session_that_writes_elsewhere_and_waits_is_told_of(postgres):
     """It sees nothing, but the server keeps for it what it might still see."""
     with Ledger(postgres()) as ledger, Ledger(postgres()) as other:
-        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        number = ledger.add("case-1", Config(), ids=["train/00007"], by="ana")
         with other.beating() as connection:
             connection.exec_driver_sql("CREATE TABLE elsewhere (x int)")
             with pytest.warns(UserWarning, match="another process reads the ledger"):
@@ -186,7 +186,7 @@ def test_a_session_that_writes_elsewhere_and_waits_is_told_of(postgres):
 def test_a_user_who_does_not_own_the_tables_is_told_of(postgres):
     url = postgres()
     with Ledger(url) as ledger:
-        number = ledger.add("case-1", Config(), ids=["train/00000-anna"], by="ana")
+        number = ledger.add("case-1", Config(), ids=["train/00007"], by="ana")
         with ledger.beating() as connection:
             here = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
             for words in (
