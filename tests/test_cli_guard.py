@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -42,10 +43,7 @@ def too_much(*_, **__):
     ids=repr,
 )
 def test_every_kind_of_error_has_its_exit_code(error, code, monkeypatch, capsys):
-    def fails(*_, **__):
-        raise error
-
-    monkeypatch.setattr(pipeline, "run", fails)
+    monkeypatch.setattr(pipeline, "run", Mock(side_effect=error))  # no code that came along
     assert call(*RUN) == code
     told = capsys.readouterr()
     assert told.out == "" and told.err.splitlines()[-1].startswith("unsee: ")
@@ -116,3 +114,21 @@ def test_the_page_on_the_command_line_is_what_the_command_line_says():
     said = dict.fromkeys(re.findall(r"^## `unsee (\w+)", page, re.MULTILINE))  # a group once
     assert [*said] == [*VERBS]
     assert set(re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE)) >= set("0123456")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("divides", "return 1 / 0"), ("multiplies", "return torch.zeros(2) @ torch.zeros(3)")],
+)
+def test_a_fault_in_code_that_came_along_names_its_place_and_is_no_bug(
+    name, line, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{name}.py").write_text(f"import torch\n\n\ndef net():\n    {line}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = ("--arch", f"{name}:net", "--data", "digits", "--out", "x")
+    assert call("run", "--forget", "class=3", *named) == 2
+    told = capsys.readouterr().err
+    assert f"unsee: Expected {tmp_path / name}.py:5 to do its work, got" in told
+    assert line in told and "bug in unsee" not in told, "its own lines are above"
+    assert not (tmp_path / "x").exists()

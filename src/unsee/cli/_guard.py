@@ -4,17 +4,22 @@ import errno
 import os
 import signal
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import cast
 
 import typer
 
+import unsee
 from unsee import console, memory, ranks
 from unsee.errors import UnseeError, WorkerError
 
 BUG, BAD_INPUT, STORAGE, MEMORY, CLOSED_PIPE = 1, 2, 5, 6, 141
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+PACKAGES = {"site-packages", "dist-packages"}
 NEW_ISSUE = "please report it, with the lines above"
 # The root of what is wrong with an argument list; typer exports only this leaf of it.
 UsageError = cast("type[Exception]", typer.BadParameter.__base__)
@@ -27,7 +32,7 @@ class Stopped(SystemExit):
 def guarded(command: Callable[[], int | None]) -> int:
     """Run ``command`` and return the exit code, after one line on stderr where it failed.
 
-    Only what is a bug of ours shows its traceback.
+    A bug shows its traceback, ours or that of the code that was brought along.
     """
     try:
         code = command() or 0
@@ -47,7 +52,7 @@ def guarded(command: Callable[[], int | None]) -> int:
         return CLOSED_PIPE
     except Exception as error:
         code, line = verdict(error)
-        if code == BUG:
+        if code == BUG or own_code(error):
             sys.excepthook(type(error), error, error.__traceback__)
         say(line, of_others=isinstance(error, WorkerError))
         return code
@@ -69,7 +74,26 @@ def verdict(error: Exception) -> tuple[int, str]:
         if error.errno in FULL:
             return STORAGE, f"Expected a disk that takes what is written, got: {error}"
         return BAD_INPUT, f"Expected readable files, got: {error}"
+    if place := own_code(error):
+        told = " ".join(str(error).split())[:300]
+        return BAD_INPUT, f"Expected {place} to do its work, got {type(error).__name__}: {told}"
     return BUG, f"this is a bug in unsee ({type(error).__name__}): {NEW_ISSUE}"
+
+
+def own_code(error: Exception) -> str:
+    """Return file and line of the last step in code that came along, such as a factory; or "".
+
+    That is what neither unsee nor anything installed has; an error of ours is told as ours.
+    """
+    if isinstance(error, UnseeError):
+        return ""
+    installed = (Path(sysconfig.get_path("stdlib")), Path(unsee.__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        known = PACKAGES & {*path.parts} or any(map(path.is_relative_to, installed))
+        if path.is_file() and not known:
+            return f"{path}:{frame.lineno}"
+    return ""
 
 
 def _formatted(error: Exception) -> str:
