@@ -26,6 +26,7 @@ from unsee.ledger._schema import keys
 from unsee.ledger._sweep import removed
 from unsee.nouns import Config, Run
 from unsee.unnamed import LEFT_OUT, without_names
+from unsee.verdict import _rules
 from unsee.verdict._policy import JUDGED
 
 IDS = ["train/00000-anna", "train/00003-anna", "x" * 5000 + "-anna"]  # one larger than a page
@@ -620,9 +621,9 @@ def test_copies_of_the_ledger_that_an_upgrade_made_go_with_a_purge(tmp_path):
 # The answer to the person.
 
 
-def answered(tmp_path, light="green", state="completed", method="snu_deep"):
+def answered(tmp_path, light="green", state="completed", method="snu_deep", kind=""):
     def run(config, folder):
-        return dataclasses.replace(stub(config, folder), verdict={"light": light})
+        return dataclasses.replace(stub(config, folder), verdict={"light": light, "kind": kind})
 
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         config = Config(method=method)
@@ -637,7 +638,8 @@ def answered(tmp_path, light="green", state="completed", method="snu_deep"):
             partly = state == "partly_completed"
             refused = {"backups": "They are overwritten in 30 days."} if partly else {}
             done = [name for name in ALL if name not in refused]
-            ledger.close(number, by="ben", done=done, not_done=refused)
+            red = {"partly": True, "why": "It is red."} if light == "red" else {}
+            ledger.close(number, by="ben", done=done, not_done=refused, **red)
         return ledger.answer(number)
 
 
@@ -651,6 +653,22 @@ def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, s
     assert ("overwritten in 30 days" in flat) is (state == "partly_completed")
     assert max(map(len, told.splitlines())) <= 72 and not WORDS.search(told)
     assert "anna" not in told
+
+
+@pytest.mark.parametrize("light", ["amber", "red"])
+@pytest.mark.parametrize("kind", [*_letter.KINDS])
+def test_an_answer_says_what_speaks_against_the_model(tmp_path, light, kind):
+    told = " ".join(answered(tmp_path, light, kind=kind).split())
+    assert f"{_letter.FOUND[light]} {_letter.KINDS[kind]}." in told
+    assert "nothing that speaks against it" not in told
+    with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
+        assert f"audited ({light}: {kind}, job 1)" in [row.told for row in ledger.entries(1)]
+
+
+def test_every_kind_of_verdict_that_speaks_against_a_model_has_words():
+    neutral = {"like retrained", "cannot tell", "depth not tested", "one reference"}
+    neutral |= {"too few references", "not all was asked", "no reference"}
+    assert {*_rules.SENTENCES} - neutral == {*_letter.KINDS}
 
 
 def test_an_answer_has_words_for_every_audit_that_a_policy_can_name():
@@ -678,5 +696,10 @@ def test_there_is_no_answer_before_a_decision(tmp_path):
 
 
 def test_no_word_that_promises_too_much_stands_in_the_ledger():
-    texts = [*_letter.TESTED.values(), *_letter.NOT_TESTED, *CHECKLIST.values()]
+    texts = [
+        *_letter.TESTED.values(),
+        *_letter.KINDS.values(),
+        *_letter.NOT_TESTED,
+        *CHECKLIST.values(),
+    ]
     assert not [text for text in texts if WORDS.search(text)]

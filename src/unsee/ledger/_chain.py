@@ -46,7 +46,8 @@ class Entry:
             return f"{words}: {about['item']}"
         if self.what == "extended":
             return f"{words} to {about['due']}"
-        known = [about.get("light"), f"job {about['job']}" if "job" in about else None]
+        light = ": ".join(filter(None, (about.get("light"), about.get("verdict"))))
+        known = [light, f"job {about['job']}" if "job" in about else None]
         told = ", ".join(filter(None, known))
         return f"{words} ({told})" if told else words
 

@@ -223,15 +223,14 @@ def held(connection: Connection, job: Job) -> bool:
 def beat(connection: Connection, job: Job, lease: float) -> None:
     """Say that a worker is alive: its lease begins anew.  Raises LeaseError."""
     if held(connection, job):
-        until = now(connection) + lease
-        connection.execute(update(jobs).where(jobs.c.id == job.number).values(until=until))
+        mine, until = jobs.c.id == job.number, now(connection) + lease
+        connection.execute(update(jobs).where(mine).values(until=until))
 
 
 def hand_back(log: Log, job: Job, worker: str, *, pause: float = 0.0) -> None:
     """Let another worker go on, after ``pause`` seconds.  Raises LeaseError."""
     if held(log.connection, job):
-        until = now(log.connection) + pause if pause else 0.0
-        free = {"until": until, "token": HANDED_BACK}
+        free = {"until": now(log.connection) + pause if pause else 0.0, "token": HANDED_BACK}
         log.connection.execute(update(jobs).where(jobs.c.id == job.number).values(**free))
         for number in job.requests:
             log.append(number, worker, "handed back", job=job.number)
@@ -265,6 +264,7 @@ def finish(
     worker: str,
     model: Model,
     light: str,
+    kind: str = "",
     gaps: Mapping[str, Sequence[str]] | None = None,
 ) -> bool:
     """Say that a job is done; False: it had been said before.  Raises LeaseError.
@@ -275,6 +275,7 @@ def finish(
         worker: who says so.
         model: that it has made.
         light: of the audit's verdict.
+        kind: of it, as "shallow": what the letter says beside the light.
         gaps: what the run did not test, by why.
 
     """
@@ -288,8 +289,8 @@ def finish(
         log.connection.execute(update(requests).where(requests.c.id == number).values(light=light))
         told = {"number": model.number, "sha256": model.sha256, "replaces": model.parent}
         told["replaced"] = log.connection.execute(before).scalar()
-        done: dict[str, Any] = {"job": job.number, "light": light, "not_tested": untested}
-        move(log, number, "audited", worker, model=told, **done)
+        done: dict[str, Any] = {"job": job.number, "light": light, "verdict": kind}
+        move(log, number, "audited", worker, model=told, not_tested=untested, **done)
     return True
 
 

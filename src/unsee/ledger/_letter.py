@@ -35,8 +35,18 @@ TESTED = {
     "grey": "There was no model trained without your images to compare with, so the tests cannot "
     "say how near the changed model comes to one.",
     "red": "The tests still found differences between the changed model and one that never had "
-    "your images.",
+    "your images, or other signs against it.",
 }
+KINDS = {  # of a verdict that is red, or amber for what it suspects
+    "damaged": "that the changed model names images that stay less well than it should",
+    "still remembers": "that the changed model still treats your images as if it had learned them",
+    "shallow": "that the answers have changed, but that inside the model still knows the kind of "
+    "images that yours are",
+    "over-forgotten": "that the changed model treats your images unlike any that it never had, so "
+    "that they stand out",
+    "nothing was forgotten": "that the changed model names your images as rightly as before",
+}
+FOUND = {"red": "The tests found", "amber": "The tests found signs, too few to be sure,"}
 NOT_TESTED = (
     "whether methods other than ours could still tell that your images were used",
     "copies of the model that left us before it was changed, and models made from such copies",
@@ -110,7 +120,7 @@ def _done(
     partly = request.state == "partly_completed"
     parts = [
         [f"We have done so{' in part' if partly else ''}. {_how(config)}"],
-        [TESTED.get(request.light, TESTED["grey"])],
+        [_tested(request, rows)],
         ["Beside the model, we have seen to:", *(f"- {text}" for text in done)],
     ]
     if partly:
@@ -124,6 +134,14 @@ def _done(
             ["If you disagree, you can write to us, or complain to a data protection authority."]
         )
     return parts
+
+
+def _tested(request: ErasureRequest, rows: Sequence[Entry]) -> str:
+    """Say what the tests found: by the kind of the verdict where it speaks against the model."""
+    kinds = [json.loads(row.details).get("verdict", "") for row in rows if row.what == "audited"]
+    if request.light in FOUND and kinds and kinds[-1] in KINDS:
+        return f"{FOUND[request.light]} {KINDS[kinds[-1]]}."
+    return TESTED.get(request.light, TESTED["grey"])
 
 
 def _how(config: Mapping[str, Any]) -> str:

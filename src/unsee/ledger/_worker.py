@@ -140,7 +140,7 @@ class Worker:
             if jobs.held(log.connection, job):
                 files = {"original": done.original, "made": done.made}
                 model = models.replace(log.connection, job.line, **files)
-                jobs.finish(log, job, self.name, model, done.light, done.gaps)
+                jobs.finish(log, job, self.name, model, done.light, done.kind, done.gaps)
                 # Before the commit: a worker killed behind it would leave them for good, and one
                 # killed before it is taken over by one that writes them anew.
                 clear_ids(job.folder)
@@ -183,11 +183,12 @@ def _raised_at(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """What came of a run: files with their digests, the light of its verdict, what it left out."""
+    """What came of a run: files with digests, light and kind of its verdict, what it left out."""
 
     original: tuple[Path, str]
     made: tuple[Path, str]
     light: str
+    kind: str = ""
     gaps: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -215,7 +216,8 @@ def served(job: Job, run: Pipeline) -> Served:
             "Expected a model that has changed, got the one before: the method changes nothing, or "
             "the guard has kept the original; the run's report says which"
         )
-    return Served(original, made, str(done.verdict.get("light", "grey")), gaps(done))
+    light, kind = (str(done.verdict.get(x, y)) for x, y in (("light", "grey"), ("kind", "")))
+    return Served(original, made, light, kind, gaps(done))
 
 
 class Heart:
