@@ -10,6 +10,7 @@ from runs import bare, example
 from scipy import stats
 
 from unsee.cli import call
+from unsee.errors import OptionError
 from unsee.folder import pack_arrays
 from unsee.nouns import Measurement
 from unsee.reporting import beside, compare, redacted
@@ -214,3 +215,17 @@ def test_a_notebook_shows_light_sentence_and_main_measurements_escaped():
     assert "● green: like retrained" in shown and "0.123" in shown and "0.100 to 0.150" in shown
     assert "<img" not in shown and "src" not in shown
     assert "<table>" in bare()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "runs, names, told",
+    [
+        (example(), example(), "got one run"),
+        ([example()], (), "got 1 of them"),
+        ([example(), example()], ("a",), "a name for each of 2 runs, got 1"),
+    ],
+    ids=["bare", "alone", "names"],
+)
+def test_what_is_no_list_of_runs_is_refused(runs, names, told):
+    with pytest.raises(OptionError, match=told):
+        compare(runs, names)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unsee.errors import OptionError
 from unsee.nouns import Measurement, Run
 from unsee.reporting._measures import measure
 from unsee.reporting._paired import Difference, differences, same_images
@@ -38,7 +39,17 @@ def compare(runs: Sequence[Run], names: Sequence[str] = ()) -> str:
         runs: two or more, the one to hold the others against first.
         names: what to call each; else "run 1" and so on.
 
+    Raises:
+        OptionError: if it is not a list of two runs or more, or there are other names than runs.
+
     """
+    if isinstance(runs, Run) or len(runs) < 2:
+        got = "one run" if isinstance(runs, Run) else f"{len(runs)} of them"
+        raise OptionError(
+            f"Expected a list of two runs or more, got {got}: compare([first, other])"
+        )
+    if names and len(names) != len(runs):
+        raise OptionError(f"Expected a name for each of {len(runs)} runs, got {len(names)}")
     many = beside(runs, names)
     first = runs[0]
     kept = [model for model in FIRST if model in first.measurements]
