@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "verify"))
 import ledger_load  # noqa: E402
 import list_page  # noqa: E402
 import performance  # noqa: E402
+import provenance  # noqa: E402
 
 ALL = [*CHECKLIST]
 
@@ -292,3 +293,13 @@ def test_the_page_shows_how_fast_the_list_was_and_that_it_was_fast_enough():
     assert shown == page
     assert (told["requests"], told["rows"]) == (10_000, 100_000)
     assert told["page"]["p95"] < 150 and told["command"]["p95"] < 600
+
+
+@pytest.mark.parametrize(
+    "file, decide",
+    [(ledger_load.EVIDENCE, ledger_load.DECIDE), (list_page.RESULTS, list_page.DECIDE)],
+    ids=["load", "list"],
+)
+def test_what_was_measured_is_of_the_sources_of_today(file, decide):
+    told = json.loads(file.read_text())
+    assert told["sources"] == provenance.of_files(decide), "make ledger"

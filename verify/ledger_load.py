@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "docs" / "evidence" / "ledger.json"
 PAGE, SECTION = ROOT / "docs" / "erasure-requests.md", "ledger"
 FULL = {"requests": 500, "clients": 8, "workers": 4, "kills": 50}
+DECIDE = ("ledger", "errors.py")  # files of src/unsee
 HEAD = ("database", "requests", "kills", "done once", "seconds", "errors of clients", "log")
 
 
@@ -160,6 +161,7 @@ def main():
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--real", action="store_true")
     asked = vars(parser.parse_args())
+    import provenance
     from performance import machine, with_section
 
     only, real_ones = asked.pop("only"), asked.pop("real")
@@ -176,6 +178,7 @@ def main():
                 rows.append(load("PostgreSQL", new(), folder / "b", **asked))
         whole = all(row[1] == row[3] and not row[5] and "as written" in row[6] for row in rows)
         told = {"load": rows, "asked": asked, "machine": machine()}
+        told["sources"] = provenance.of_files(DECIDE)
         if real_ones:
             told["real"] = real(folder)
             states = {state for _, state, _ in told["real"]["requests"]}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import provenance
 import torch
 from main_job import ROOT
 from performance import machines, with_section
@@ -33,6 +34,7 @@ from unsee.nouns import Config
 RESULTS = ROOT / "docs" / "evidence" / "list_page.json"
 PAGE, SECTION = ROOT / "docs" / "web.md", "list page"
 WHAT = {"page": "a page of the list, through `unsee serve`", "command": "`unsee request list`"}
+DECIDE = ("ledger", "web", "cli/_request.py")  # files of src/unsee
 REQUESTS, ROWS = 10_000, 100_000
 TOKEN, ADDRESS = "of-this-measurement", "/?show=open&at=100"
 ALLOWED = {"page": 150.0, "command": 600.0}  # milliseconds
@@ -128,6 +130,7 @@ def main() -> None:
         for name, spent in (("page", page), ("command", listed))
     }
     facts = {"requests": REQUESTS, "rows": ROWS, **found}
+    facts["sources"] = provenance.of_files(DECIDE)
     facts["environment"] = environment(torch.device("cpu"))
     RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
     PAGE.write_text(with_section(PAGE.read_text(), SECTION, lines(facts)))

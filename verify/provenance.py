@@ -40,6 +40,14 @@ SHARED_BY_METHODS = {"__init__.py", "_method.py", "_retrain.py"}
 REGISTRY = SOURCE / "methods" / "__init__.py"
 
 
+def of_files(names: tuple[str, ...]) -> str:
+    """Return a SHA-256 over the code of some files and folders of the package."""
+    total = hashlib.sha256()
+    for path in sources(names):
+        total.update(text(path))
+    return total.hexdigest()
+
+
 def digest(method: str, common: str = "") -> str:
     """Return a SHA-256 over the code of every file that can change a number of this method.
 
