@@ -79,7 +79,7 @@ def _terms(records: Sequence[Record]) -> list[str]:
     ] or ["No budget: every method trains for as long as its defaults or the grid say."]
     if standing := sum(bool(r.get("stands")) for r in records):
         found.append(
-            f"{standing} cells were made by code before the last changes, and stand for today's: "
+            f"Made by code before the last changes, and standing for today's: {standing} of the cells; "
             "of each method one was measured again and came out alike (`unsee bench check "
             "--accept`; `stands` in their files)."
         )
