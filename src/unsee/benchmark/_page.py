@@ -79,8 +79,8 @@ def _terms(records: Sequence[Record]) -> list[str]:
     ] or ["No budget: every method trains for as long as its defaults or the grid say."]
     if standing := sum(bool(r.get("stands")) for r in records):
         found.append(
-            f"Made by code before the last changes, and standing for today's: {standing} of the cells; "
-            "of each method one was measured again and came out alike (`unsee bench check "
+            "Made by code before the last changes, and standing for today's: "
+            f"{standing} of the cells; of each method one was measured again and came out alike (`unsee bench check "
             "--accept`; `stands` in their files)."
         )
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
