@@ -511,13 +511,16 @@ def test_forgetting_two_classes_teaches_neither_the_other(trained):
     assert float((answers == 0).float().mean()) > 0.9
 
 
+EXACT = {"lipschitz"}  # of bfloat16 it would see the rounding
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_bfloat16_gives_about_the_same_model(name, trained, patterns, in_bfloat16, monkeypatch):
     rounded = apply(METHODS[name], trained, patterns)
     monkeypatch.setattr(training, "has_fast_bf16", lambda device: False)
     exact = apply(METHODS[name], trained, patterns)
     a, b = (torch.cat([x.flatten() for x in m.parameters()]) for m in (rounded, exact))
-    assert a.dtype == torch.float32 and not torch.equal(a, b)
+    assert a.dtype == torch.float32 and torch.equal(a, b) is (name in EXACT)
     assert ((a - b).norm() / b.norm()).item() < 0.1
 
 
