@@ -597,5 +597,6 @@ def test_a_method_for_whole_classes_is_not_asked_on_another_rule_and_has_not_fai
     told = "for whole classes alone, and not asked:"
     assert f"* {told} `head_only`" in benchmark.as_markdown(found).splitlines()
     assert f"{told} head_only" in benchmark.as_text(found)
+    assert f'head_only,control,0,0,"{told[:-1]}"' in benchmark.as_csv(found)
     assert "2 cells, of which 0 failed and 1 were not asked" in page_block("g", found)
     assert all("head_only" not in x.file() for x in benchmark.pareto(found).values())

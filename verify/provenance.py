@@ -15,6 +15,7 @@ from unsee.benchmark._sources import (
     ROOT as SOURCE,  # of the package that is imported
     built_from as _own,
     code as code,
+    hashed as hashed,
     sources as sources,
     text as text,
 )
@@ -42,10 +43,7 @@ REGISTRY = SOURCE / "methods" / "__init__.py"
 
 def of_files(names: tuple[str, ...]) -> str:
     """Return a SHA-256 over the code of some files and folders of the package."""
-    total = hashlib.sha256()
-    for path in sources(names):
-        total.update(text(path))
-    return total.hexdigest()
+    return str(hashed(names).hexdigest())
 
 
 def digest(method: str, common: str = "") -> str:

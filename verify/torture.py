@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import functools
 import gc
-import hashlib
 import importlib
 import json
 import os
@@ -40,9 +39,7 @@ def sources():
     """Return a digest of the code that decides the results."""
     import provenance
 
-    total = hashlib.sha256()
-    for path in provenance.sources(DECIDE):
-        total.update(provenance.text(path))
+    total = provenance.hashed(DECIDE)
     for name in TOOLS:
         text = (ROOT / "tests" / name).read_text()
         total.update((provenance.code(text) if name.endswith(".py") else text).encode())

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from unsee.methods import Method, find, own_file
 
@@ -42,10 +43,15 @@ def code(text: str) -> str:
 
 @cache
 def _shared() -> str:
+    return str(hashed(DECIDE).hexdigest())
+
+
+def hashed(names: Iterable[str]) -> Any:
+    """Return a SHA-256 over the code of some files and folders, to which more can be added."""
     total = hashlib.sha256()
-    for path in sources(DECIDE):
+    for path in sources(names):
         total.update(text(path))
-    return total.hexdigest()
+    return total
 
 
 def sources(names: Iterable[str]) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from unsee.console import printable
 
 WIDTH = 80
 NONE = "–"
+UNASKED = "for whole classes alone, and not asked"
 MARKS = {"best": "best", "tied": "tied", "": ""}
 SHORT = ("js_distance", "test_accuracy", "membership_gap", "probe_recall")  # for a terminal
 
@@ -51,7 +52,7 @@ def _unsuited(rows: Sequence[Row], *, as_code: bool = False) -> list[str]:
     """Return a line that names the methods which are not for this rule, if there are any."""
     mark = "`" if as_code else ""
     names = [f"{mark}{row.method}{mark}" for row in rows if row.unsuited]
-    return [f"for whole classes alone, and not asked: {', '.join(names)}"] if names else []
+    return [f"{UNASKED}: {', '.join(names)}"] if names else []
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
@@ -98,7 +99,8 @@ def as_csv(records: Sequence[Record]) -> str:
     for rows in tables(records).values():
         for row in rows:
             words: list[object] = [row.data, row.forget, row.method, row.kind, row.seeds]
-            words += [len(row.failed), "; ".join(sorted({*row.failed})), row.place]
+            why = UNASKED if row.unsuited else "; ".join(sorted({*row.failed}))
+            words += [len(row.failed), why, row.place]
             words.append("" if row.p is None else f"{row.p:.4f}")
             for column in COLUMNS:
                 found = row.figures.get(column.name)
