@@ -415,11 +415,11 @@ def test_a_worker_that_lives_keeps_its_lease(ledger, tmp_path):
     approved(ledger, "class=3")
 
     def slow(config, folder):
-        time.sleep(1.2)
+        time.sleep(2.5)
         assert taken(ledger, tmp_path, "thief") is None
         return Served()(config, folder)
 
-    worker(ledger, tmp_path, slow, lease=0.5).serve(once=True)
+    worker(ledger, tmp_path, slow, lease=2.0).serve(once=True)
     assert states(ledger) == ["audited"]
 
 
