@@ -68,3 +68,15 @@ def test_forgotten_images_are_never_looked_at(trained, patterns):
     with counting() as spent:
         COLA(trained, patterns.forget, patterns.retain, rng=rng(), epochs=2)
     assert sum(spent) == pytest.approx(1 / 3 + 4 * 48)
+
+
+def test_cosines_are_not_rounded(trained, patterns, in_bfloat16, monkeypatch):
+    kinds = set()
+
+    def noted(z, *more):
+        kinds.add((z @ z.T).dtype)
+        return contrast(z, *more)
+
+    monkeypatch.setattr(_cola, "contrast", noted)
+    COLA(trained, patterns.forget, patterns.retain, rng=rng(), epochs=1)
+    assert kinds == {torch.float32}

@@ -334,6 +334,46 @@ def test_parquet_files_too_large_for_memory_are_laid_out_in_a_file_without_a_nam
     assert lazy.take(rows).stride() == kept.take(rows).stride()  # channels last, as decoded
 
 
+def test_all_parts_together_decide_whether_they_are_laid_out(tmp_path, monkeypatch):
+    name = write_parquet(tmp_path)
+    files = [arrow.parquet.read_metadata(path) for path in sorted(tmp_path.glob("*.parquet"))]
+    both = sum(x.row_group(0).total_byte_size for x in files)
+    monkeypatch.setattr(store, "KEPT", both)
+    kept = load(name)
+    monkeypatch.setattr(store, "KEPT", both - 1)  # each of them would fit
+    with pytest.warns(UnseeWarning, match=f"{both:,} bytes of encoded images") as told:
+        assert load(name).fingerprint == kept.fingerprint
+    assert len(files) == 2 and len(told) == 1
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_parquet_files_are_laid_out_where_their_pixels_do_not_stay(size, tmp_path, monkeypatch):
+    """They would fit, but are looked into for as long as the data are used."""
+    name, asked = write_parquet(tmp_path), []
+    pixels = load(name, size=size).images.nbytes
+    monkeypatch.setattr("unsee.data._parquet.MAPPED", 1000)
+    monkeypatch.setattr("unsee.data._parquet.stays", lambda size: not asked.append(size))
+    load(name, size=size)
+    assert asked[1] == pixels and len(asked) == 2
+    monkeypatch.setattr("unsee.data._parquet.stays", lambda size: size != pixels)
+    with pytest.warns(UnseeWarning, match="too many for the memory"):
+        load(name, size=size)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image"])
+@pytest.mark.filterwarnings("error")
+def test_a_first_image_that_cannot_be_read_decides_nothing(content, tmp_path, monkeypatch):
+    monkeypatch.setattr("unsee.data._parquet.MAPPED", 0)
+    write_parquet(tmp_path)
+    rows = [{"bytes": content, "path": None}] + [
+        {"bytes": saved(picture(n)), "path": None} for n in range(3)
+    ]
+    table = arrow.table({"img": rows, "label": [0, 1, 0, 1]})
+    arrow.parquet.write_table(table, tmp_path / "train-0.parquet")
+    with pytest.raises(DataError, match="'train/00000': "):
+        load(f"parquet:{tmp_path}")
+
+
 @pytest.mark.filterwarnings("ignore:.*too many for the memory")
 def test_no_room_to_lay_them_out_is_an_error_of_the_disk(tmp_path, monkeypatch):
     name = write_parquet(tmp_path)

@@ -7,9 +7,9 @@ from conftest import pattern_data, rng
 from torch import nn
 
 from unsee.data import choose
-from unsee.methods import METHODS
+from unsee.methods import METHODS, _pour
 from unsee.methods._pour import projection
-from unsee.training import counting, predict
+from unsee.training import counting, precision, predict
 
 POUR = METHODS["pour"]
 
@@ -91,3 +91,19 @@ def test_images_and_the_teacher_s_looks_are_counted(trained, patterns, distil, l
         apply(trained, patterns, distil=distil, epochs=1)
     assert sum(spent) == pytest.approx(2 / 3 + learned * (1 + 1 / 3))
     assert isinstance(trained[4], nn.Linear)
+
+
+def test_what_is_left_of_the_features_is_not_rounded(trained, patterns, in_bfloat16, monkeypatch):
+    z = torch.randn(96, 24, generator=torch.Generator().manual_seed(0))
+    given = iter([z, z @ projection(trained[4].weight.detach()[2:])])
+    found = []
+
+    def one_step(model, losses, **more):
+        with precision(model):
+            found.append(float(next(iter(losses))))
+        return model
+
+    monkeypatch.setattr(_pour, "features", lambda *_: next(given))
+    monkeypatch.setattr(_pour, "descend", one_step)
+    apply(trained, patterns)
+    assert found == [pytest.approx(0, abs=1e-12)]

@@ -109,7 +109,7 @@ def speeds(model: nn.Module, data: Data, size: int = 64) -> tuple[float, float]:
         x, y = x.to(device), y.to(device)
         for learning in spent:
             start = time.perf_counter()
-            with precision(device), torch.set_grad_enabled(learning):
+            with precision(model), torch.set_grad_enabled(learning):
                 loss = cross_entropy(model(x), y)
                 if learning:
                     loss.backward()

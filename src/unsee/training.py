@@ -16,7 +16,7 @@ from unsee.data import as_floats
 from unsee.distributed import averaged, mine, shared_out, whole
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
-from unsee.models import StageMeans, channels_last, head
+from unsee.models import StageMeans, channels_last, head, small_maps
 from unsee.nouns import Data, Seen
 from unsee.ranks import gathered
 
@@ -122,11 +122,12 @@ def has_fast_bf16(device: str) -> bool:
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
-def precision(device: torch.device) -> AbstractContextManager[object]:
-    """Compute in bfloat16 where that is fast, else in float32."""
-    if has_fast_bf16(device.type):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+@contextmanager
+def precision(model: nn.Module) -> Iterator[None]:
+    """Compute in bfloat16 where that is fast, else in float32; on a CPU, small maps as products."""
+    device = device_of(model).type
+    with small_maps(model), torch.autocast(device, torch.bfloat16, enabled=has_fast_bf16(device)):
+        yield
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -140,13 +141,11 @@ def warm_up() -> None:
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).zero_grad()
 
 
-def _one_cycle(
-    optimizer: torch.optim.Optimizer, lr: float, total: int, warmup: float
-) -> OneCycleLR:
+def _one_cycle(sgd: torch.optim.Optimizer, lr: float, total: int, warmup: float) -> OneCycleLR:
     if warmup * total == 1:  # torch divides by the length of the climb, which would be 0
         warmup -= 1e-6
     return OneCycleLR(
-        optimizer,
+        sgd,
         lr,
         total_steps=total,
         pct_start=warmup,
@@ -194,7 +193,7 @@ def descend(
     pace, total = Pace(steps), torch.zeros((), device=device_of(model))
     stream, taken, looks = shared_out(model, losses), 0, _looks(model, steps)
     while True:
-        with precision(device_of(model)):
+        with precision(model):
             loss = next(stream, None)
         if loss is None or taken % CHECK == 0:
             # no loss tells of the last step
@@ -274,7 +273,7 @@ def predict(
     modes = switched_off(model.modules(), "training")
     catch = layer.register_forward_hook(in_float32)
     try:
-        with torch.no_grad(), modes, channels_last(model), precision(device), watched:
+        with torch.no_grad(), modes, channels_last(model), precision(model), watched:
             for rows in mine(blocks):
                 if means is not None:
                     means.at(rows)

@@ -1,7 +1,10 @@
 """Parquet or Arrow files in the schema of Hugging Face's image data sets."""
 
 import json
+import tempfile
 from bisect import bisect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ import pyarrow.compute
 import torch
 from numpy.typing import NDArray
 
-from unsee.data._arrow import files_of, table_of
-from unsee.data._decode import stack
+from unsee.data._arrow import files_of, first_of, sizes_of, table_of
+from unsee.data._decode import decode, stack
 from unsee.data._labels import numbered, numbered_ids
+from unsee.data._store import MAPPED, stays
 from unsee.errors import DataError, StorageError
+from unsee.events import warn
 from unsee.nouns import PARTS, Data
 
 IMAGE, LABEL = ("img", "image"), ("label", "labels", "fine_label")
@@ -38,10 +43,7 @@ def parquet(
         DataError: if a part, a column, a label or more than 1 % of the images cannot be read.
 
     """
-    tables = {part: table for part in PARTS if (table := _table(place, part)) is not None}
-    if missing := {"train", "test"} - tables.keys():
-        wanted = " and ".join(f"{part}*.parquet" for part in sorted(missing))
-        raise DataError(f"Expected {wanted} in {place}, got none")
+    tables = _tables(place, size)
     image, label = (_column(tables["train"], names, place) for names in (IMAGE, LABEL))
     for part, table in tables.items():
         if absent := {*tables["train"].column_names} - {*table.column_names}:
@@ -77,13 +79,65 @@ def parquet(
     )
 
 
-def _table(place: Path, part: str) -> arrow.Table | None:
-    if not (paths := files_of(place, part)):
-        return None
+def _tables(place: Path, size: int | None) -> Tables:
+    """Return the rows of each part, in memory or laid out in a file."""
+    files = {part: found for part in PARTS if (found := files_of(place, part))}
+    if missing := {"train", "test"} - files.keys():
+        wanted = " and ".join(f"{part}*.parquet" for part in sorted(missing))
+        raise DataError(f"Expected {wanted} in {place}, got none")
+    kept, tables = _are_kept(place, files, size), {}
+    for part, paths in files.items():
+        with _readable(place, paths):
+            tables[part] = table = table_of(paths, kept=kept)
+            table.validate(full=True)  # text that is none would fail wherever it is first looked at
+        if len({*table.column_names}) != len(table.column_names):
+            raise DataError(
+                f"Expected columns of different names in {place}, got {table.column_names}"
+            )
+    return tables
+
+
+def _are_kept(place: Path, files: dict[str, list[Path]], size: int | None) -> bool:
+    """Say whether Parquet files are read into memory: not where all parts together are large.
+
+    Nor where their pixels are, unless the files are small: they are decoded again and again then,
+    so the files would stay in memory for as long as the data are used.
+    """
+    encoded = rows = 0
+    for paths in files.values():
+        with _readable(place, paths):
+            more = sizes_of(paths)
+            encoded, rows = encoded + more[0], rows + more[1]
+    if stays(encoded):
+        if encoded <= MAPPED or stays(rows * _decoded(place, files["train"], size)):
+            return True
+    warn(
+        f"{encoded:,} bytes of encoded images are too many for the memory: they are laid out in "
+        f"a file in {tempfile.gettempdir()} that has no name and goes with this process (TMPDIR "
+        "names another)"
+    )
+    return False
+
+
+def _decoded(place: Path, paths: list[Path], size: int | None) -> int:
+    """Return the bytes of the first image's pixels; 0 where it cannot be read."""
+    with _readable(place, paths):
+        first = first_of(paths)
+    if not len(first):
+        return 0
+    image = first.column_names.index(_column(first, IMAGE, place))
     try:
-        table = table_of(paths)
-        table.validate(full=True)  # text that is none would fail wherever it is first looked at
-        names = table.column_names
+        pixels = decode(_Encoded([_bytes(first.column(image), place)])(0))
+    except DataError:
+        return 0  # it is told with the others, when all are read
+    return pixels.nbytes if size is None else size * size * pixels.shape[2]
+
+
+@contextmanager
+def _readable(place: Path, paths: list[Path]) -> Iterator[None]:
+    """Say which files are damaged."""
+    try:
+        yield
     except StorageError:
         raise
     except (arrow.ArrowException, OSError, ValueError) as error:
@@ -91,9 +145,6 @@ def _table(place: Path, part: str) -> arrow.Table | None:
         raise DataError(
             f"Expected whole Parquet files of one schema in {place}, got {found}: {error}"
         ) from error
-    if len({*names}) != len(names):
-        raise DataError(f"Expected columns of different names in {place}, got {names}")
-    return table
 
 
 def _column(table: arrow.Table, names: tuple[str, ...], place: Path) -> str:

@@ -40,7 +40,10 @@ def cola(
 
     def collapse() -> Iterator[Tensor]:
         for x, y in batches(retain, epochs=epochs, size=batch, rng=rng):
-            yield contrast(features(model, output, x), y, temperature)
+            z = features(model, output, x)
+            with torch.autocast(x.device.type, enabled=False):  # errors go over the temperature
+                loss = contrast(z, y, temperature)
+            yield loss
 
     def align() -> Iterator[Tensor]:
         for x, y in batches(retain, epochs=epochs, size=batch, rng=rng):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from unsee.training import device_of, precision, switched_off
+from unsee.training import precision, switched_off
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, K] and labels [B]
 
@@ -27,7 +27,7 @@ def gradients(
 
     """
     for images, labels in stream:
-        with switched_off(model.modules(), "training"), precision(device_of(model)):
+        with switched_off(model.modules(), "training"), precision(model):
             value = loss(model(images), labels)
         yield torch.autograd.grad(
             value, weights_of(model), allow_unused=True, materialize_grads=True

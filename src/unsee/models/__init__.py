@@ -22,6 +22,7 @@ from unsee.models._layout import channels_last as channels_last
 from unsee.models._normalise import normalise as normalise, pixel_unit as pixel_unit
 from unsee.models._places import Places as Places, places as places
 from unsee.models._published import Published as Published, published as published
+from unsee.models._small_maps import small_maps as small_maps
 from unsee.models._stages import (
     StageMeans as StageMeans,
     blocks as blocks,
