@@ -127,3 +127,14 @@ def test_training_and_looking_use_them_and_end_where_torch_does(products, monkey
         monkeypatch.setattr(training, "small_maps", lambda model: nullcontext())
     assert len(products) == 3 * 5 and {*products} == {(512, 2, 2)}  # 3 steps, 5 in that stage
     torch.testing.assert_close(ends["products"], ends["torch"])
+
+
+def test_a_model_that_torch_compiles_is_compiled_and_trained_inside():
+    net = nn.Sequential(layer(3, 1, 1), nn.Flatten(), nn.Linear(1280, 3).double())
+    images, labels = torch.randn(2, 256, 2, 2).double(), torch.arange(2)
+    compiled = torch.compile(net, backend="eager")
+    with small_maps(compiled):
+        torch.testing.assert_close(compiled(images), net(images))
+    before = net[0].weight.clone()
+    descend(compiled, (cross_entropy(compiled(images), labels) for _ in range(2)), lr=0.01)
+    assert not torch.equal(net[0].weight, before)
