@@ -119,6 +119,7 @@ def test_the_nearest_is_the_best_and_what_cannot_be_told_from_it_is_tied():
     assert places == {"near": "best", "close": "tied", "far": "", "noop": "", "weak": ""}
     assert row("far").p < 0.05 < row("close").p
     assert ranked({}) == {}
+    assert ranked({"alone": {0: np.ones(5)}}) == {}  # nobody to be better than
     two = {name: {0: np.array([x]), 1: np.array([x + 0.1])} for name, x in (("a", 0.1), ("b", 0.9))}
     assert ranked(two) == {}  # of two seeds nothing can be told
 

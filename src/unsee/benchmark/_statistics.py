@@ -183,12 +183,12 @@ def ranked(apart: dict[str, dict[int, Distances]]) -> dict[str, tuple[str, float
         apart: by method and seed, the distance of every forgotten image.
 
     Returns:
-        Of the methods that can be compared: best, tied or "", and the adjusted p.
+        Of the methods that can be compared, two at least: best, tied or "", and the adjusted p.
 
     """
     most = max((len(seeds) for seeds in apart.values()), default=0)
     whole = {method: seeds for method, seeds in apart.items() if most and len(seeds) == most}
-    if not whole or most == 2:  # two differences have no spread to speak of
+    if len(whole) < 2 or most == 2:  # one is nobody's rival; two differences have no spread
         return {}
     middle = {m: float(np.mean([x.mean() for x in seeds.values()])) for m, seeds in whole.items()}
     best = min(middle, key=lambda method: (middle[method], method))
