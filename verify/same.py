@@ -67,25 +67,27 @@ def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
         yield place, float(value)
 
 
+def apart(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Return how far figures are apart, in shares of 1 or of one above; of one alone: infinitely."""
+    return {
+        key: abs(after[key] - before[key]) / max(1.0, abs(before[key]))
+        if key in before and key in after
+        else float("inf")
+        for key in sorted(before.keys() | after.keys())
+    }
+
+
 def furthest(before: dict[str, float], after: dict[str, float]) -> tuple[float, str]:
-    """Return the largest difference, in shares of 1 or of a figure above, and where it is."""
-    if before.keys() != after.keys():
-        return float("inf"), f"{sorted(before.keys() ^ after.keys())[:3]}, on one side alone"
-    return max(
-        (abs(after[key] - value) / max(1.0, abs(value)), key) for key, value in before.items()
-    )
+    """Return the largest difference, and where it is."""
+    return max((far, key) for key, far in apart(before, after).items())
 
 
 def astray(
     before: dict[str, float], after: dict[str, float]
 ) -> dict[str, tuple[float | None, float | None]]:
-    """Return the figures that differ by more than TOLERANCE, or are on one side alone."""
-    pairs = {key: (before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())}
-    return {key: pair for key, pair in pairs.items() if not _near(*pair)}
-
-
-def _near(a: float | None, b: float | None) -> bool:
-    return a is not None and b is not None and abs(b - a) <= TOLERANCE * max(1.0, abs(a))
+    """Return the figures that are further apart than TOLERANCE, before and after."""
+    far = apart(before, after)
+    return {key: (before.get(key), after.get(key)) for key in far if far[key] > TOLERANCE}
 
 
 def given(config: dict[str, Any]) -> tuple[str, ...]:
