@@ -1,7 +1,7 @@
 """Convolutions over maps of a few pixels, computed as the matrix products that they are.
 
-A CPU takes 1.3 to 10 times as long for them otherwise: the last stages of a ResNet that looks at
-images of 28 or 32 pixels.  Same sums in another order, so results are the same up to rounding.
+A CPU takes much longer for them otherwise: the last stages of a ResNet that looks at images of 28
+or 32 pixels.  Same sums in another order, so results are the same up to rounding.
 """
 
 from collections.abc import Callable, Iterator
