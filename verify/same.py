@@ -68,7 +68,7 @@ def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
 
 
 def apart(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """Return how far figures are apart, in shares of 1 or of a figure above; one alone: infinitely."""
+    """Return how far figures are apart, of 1 or of a larger one; one alone is infinitely far."""
     return {
         key: abs(after[key] - before[key]) / max(1.0, abs(before[key]))
         if key in before and key in after
