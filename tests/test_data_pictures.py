@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from unsee.data import _store as store, choose, load
-from unsee.data._decode import decode, stack
+from unsee.data._decode import CHUNK, THREADS, decode, decoding, stack
 from unsee.data._pixels import resized
 from unsee.errors import DataError
 
@@ -73,6 +74,23 @@ def test_images_come_to_one_size_alone_or_together(monkeypatch):
     alone, _ = stack([*map(str, range(100))], files.__getitem__, 12)
     assert torch.equal(together, alone) and together.shape == (100, 3, 12, 12)
     assert len({image.numpy().tobytes() for image in together.contiguous()}) == 100
+
+
+def test_whoever_takes_images_slowly_does_not_find_them_all_decoded():
+    content, asked = saved(picture(0)), []
+    many = 4 * THREADS * CHUNK
+
+    def read(n):
+        asked.append(n)
+        return content
+
+    with decoding(read, None) as decoded:
+        images = decoded([*range(many)])
+        assert next(images).shape == (8, 8, 3)
+        time.sleep(0.5)  # far longer than all of them take
+        assert len(asked) <= (2 * THREADS + 1) * CHUNK < many
+        assert len([*images]) == many - 1
+    assert sorted(asked) == [*range(many)]
 
 
 def test_resizing_is_that_of_pillow_to_one_step():

@@ -30,21 +30,21 @@ _look: ContextVar[Look | None] = ContextVar("look", default=None)
 
 @contextmanager
 def counting() -> Iterator[list[float]]:
-    """Collect the image gradients spent inside; a forward pass alone is a third of one."""
-    spent: list[float] = []
+    """Sum up, in a list of one, the image gradients spent inside; a forward pass is a third."""
+    spent = [0.0]
     token = _tally.set(spent)
     try:
         yield spent
     finally:
         _tally.reset(token)
         if (outer := _tally.get()) is not None:
-            outer.extend(spent)
+            outer[0] += spent[0]
 
 
 def count_images(model: nn.Module, args: tuple[Tensor, ...]) -> None:
     """Count the images that pass through ``model``: a forward pre-hook, kept by copies of it."""
     if (spent := _tally.get()) is not None:
-        spent.append(len(args[0]) * (1.0 if torch.is_grad_enabled() else 1 / 3))
+        spent[0] += len(args[0]) * (1.0 if torch.is_grad_enabled() else 1 / 3)
 
 
 @contextmanager
@@ -288,7 +288,7 @@ def predict(
         means.join(gathered(means.seen))
     elsewhere, spent = len(data) - sum(map(len, mine(blocks))), _tally.get()
     if elsewhere and spent is not None and count_images in model._forward_pre_hooks.values():
-        spent.append(elsewhere / 3)
+        spent[0] += elsewhere / 3
     logits, features = (whole(kept.get(name), blocks) for name in ("logits", "features"))
     seen = Seen(data.labels.cpu(), logits, features)
     if wrong := int((~seen.logits.isfinite()).any(1).sum()):

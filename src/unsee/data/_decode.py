@@ -3,10 +3,11 @@
 import io
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import chain
+from itertools import islice
 
 import numpy as np
 import torch
@@ -142,8 +143,13 @@ def decoding(read: Callable[[int], bytes], size: int | None) -> Iterator[Decoded
         return found if size is None else _all_brought(found, size)
 
     def decoded(places: list[int]) -> Iterator[Pixels | DataError]:
-        chunks = [places[n : n + CHUNK] for n in range(0, len(places), CHUNK)]
-        return chain.from_iterable(pool.map(several, chunks))
+        """Decode a few chunks ahead, no more: whoever takes them may be slower than all threads."""
+        chunks = (places[n : n + CHUNK] for n in range(0, len(places), CHUNK))
+        ahead = deque(pool.submit(several, chunk) for chunk in islice(chunks, 2 * THREADS))
+        while ahead:
+            found = ahead.popleft().result()
+            ahead.extend(pool.submit(several, chunk) for chunk in islice(chunks, 1))
+            yield from found
 
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         warnings.simplefilter("ignore")
