@@ -41,6 +41,7 @@ def command(
     pictures: Callable[[Cells], dict[str, "Picture"]] | None = None,
     parent: argparse.ArgumentParser | None = None,
     device: torch.device | None = None,
+    able: Callable[[str], bool] = lambda name: True,
 ) -> None:
     """Measure the cells that are asked for and not up to date; write the page and its pictures.
 
@@ -56,6 +57,7 @@ def command(
         pictures: that the page shows, by the names of their files in docs/images.
         parent: a parser with flags of the script's own.
         device: that is measured; None: the CPU.
+        able: says of which cells this machine can make; the others stay as they are.
 
     """
     parser = argparse.ArgumentParser(description=doc, parents=[parent] if parent else [])
@@ -63,9 +65,10 @@ def command(
     parser.add_argument("--page", action="store_true", help="write the page alone")
     parser.add_argument("--tiny", action="store_true", help="see that it works; write nothing")
     asked = parser.parse_args()
-    names = [n for n in digests if not asked.cells or n.startswith((*asked.cells,))]
+    can = [*filter(able, digests)]
+    names = [n for n in can if not asked.cells or n.startswith((*asked.cells,))]
     if not names:
-        raise SystemExit(f"Expected beginnings of names such as {[*digests][:3]}")
+        raise SystemExit(f"Expected beginnings of names such as {can[:3]}")
     known = measured(section)
     if asked.tiny:
         made = {name: rounded(make(name, True)) for name in names}
