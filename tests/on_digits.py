@@ -16,20 +16,22 @@ from unsee.training import predict
 
 
 @cache
-def _job(rule):
+def _job(rule, seed=0):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "half of the test images", UnseeWarning)
-        return prepare(Config(data="digits", arch="convnet", size=16, train_epochs=8, forget=rule))
+        return prepare(
+            Config(data="digits", arch="convnet", size=16, train_epochs=8, forget=rule, seed=seed)
+        )
 
 
 @cache
-def _original():
-    return trained(_job("class=0"), None, "train")
+def _original(seed):
+    return trained(_job("class=0", seed), None, "train")
 
 
-def digits(rule="class=0"):
-    """Return the model, a copy, and what of the digits is to be forgotten."""
-    return copy.deepcopy(_original()), _job(rule).split
+def digits(rule="class=0", seed=0):
+    """Return the model of a seed, a copy, and what of the digits is to be forgotten."""
+    return copy.deepcopy(_original(seed)), _job(rule).split
 
 
 def right(model, data):

@@ -1,4 +1,4 @@
-"""What published methods claim, tried on digits: one seed, wide margins.
+"""What published methods claim, tried on digits: one seed or a few, wide margins.
 
 Their figures over three seeds are in docs/methods.
 """
@@ -11,10 +11,25 @@ from unsee.methods import METHODS
 from unsee.training import predict
 
 
-def forgotten(method, rule="class=0", **more):
-    model, split = digits(rule)
-    after = unlearn(model, split.forget, split.retain, method=method, guard=1, **more)
+def forgotten(method, rule="class=0", seed=0, **more):
+    model, split = digits(rule, seed)
+    after = unlearn(model, split.forget, split.retain, method=method, guard=1, seed=seed, **more)
     return model, after, split
+
+
+def falls(method, seeds):
+    """Return what is left of the class, and how far it and the others fall: means over seeds.
+
+    A machine that rounds otherwise trains other models: what one of them loses is no claim.
+    """
+    found = []
+    for seed in range(seeds):
+        before, after, split = forgotten(method, seed=seed)
+        assert right(before, split.forget) > 0.95
+        left, others = right(after, split.forget), kin(split)[1]
+        gone, lost = right(before, split.forget) - left, right(before, others)
+        found.append((left, gone, lost - right(after, others)))
+    return tuple(sum(each) / seeds for each in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -26,18 +41,14 @@ def forgotten(method, rule="class=0", **more):
     ],
 )
 def test_a_class_goes_and_the_others_stay(method, forget, lost):
-    before, after, split = forgotten(method)
-    assert right(before, split.forget) > 0.95
-    assert right(after, split.forget) <= forget
-    assert right(after, kin(split)[1]) >= right(before, kin(split)[1]) - lost
+    left, _, fall = falls(method, seeds=3)
+    assert left <= forget and fall <= lost
 
 
 def test_a_model_that_grows_deaf_loses_the_class_before_it_loses_the_others():
     """No more than that: on digits nothing of it leaves the others as they were."""
-    before, after, split = forgotten("lipschitz")
-    gone = right(before, split.forget) - right(after, split.forget)
-    lost = right(before, kin(split)[1]) - right(after, kin(split)[1])
-    assert gone >= 0.3 and gone > 1.5 * lost
+    _, gone, lost = falls("lipschitz", seeds=5)
+    assert gone >= 0.15 and gone > 2 * lost
 
 
 @pytest.mark.parametrize("method", ["pour", "convolution_transpose"])
