@@ -12,6 +12,7 @@ from unsee.console import printable
 
 WIDTH = 80
 NONE = "–"
+VAST = 1000  # of a figure in shares
 UNASKED = "for whole classes alone, and not asked"
 MARKS = {"best": "best", "tied": "tied", "": ""}
 SHORT = ("js_distance", "test_accuracy", "membership_gap", "probe_recall")  # for a terminal
@@ -82,10 +83,20 @@ def _spelled(found: Figure | None, column: Column) -> str:
     """
     if found is None:
         return NONE
-    text = f"{found.value:,.{column.places}f}"
+    text = _number(found.value, column)
     if found.half is None or (not column.measurement and not found.half):  # a count, the same
         return text
-    return f"{text} ±{found.half:,.{column.places}f}"
+    return f"{text} ±{_number(found.half, column)}"
+
+
+def _number(value: float, column: Column) -> str:
+    """Write a number; one that is far too large for what was measured, a ratio to nearly 0, short.
+
+    >>> _number(1015629.163, COLUMNS[0])
+    '1.0e+06'
+    """
+    vast = column.measurement and value >= VAST
+    return f"{value:.1e}" if vast else f"{value:,.{column.places}f}"
 
 
 def as_csv(records: Sequence[Record]) -> str:
