@@ -17,18 +17,18 @@ def forgotten(method, rule="class=0", seed=0, **more):
     return model, after, split
 
 
-def falls(method, seeds):
+def falls(method, seeds, **more):
     """Return what is left of the class, and how far it and the others fall: means over seeds.
 
     A machine that rounds otherwise trains other models: what one of them loses is no claim.
     """
     found = []
     for seed in range(seeds):
-        before, after, split = forgotten(method, seed=seed)
-        assert right(before, split.forget) > 0.95
-        left, others = right(after, split.forget), kin(split)[1]
-        gone, lost = right(before, split.forget) - left, right(before, others)
-        found.append((left, gone, lost - right(after, others)))
+        before, after, split = forgotten(method, seed=seed, **more)
+        others = kin(split)[1]
+        known, left = (right(model, split.forget) for model in (before, after))
+        assert known > 0.95
+        found.append((left, known - left, right(before, others) - right(after, others)))
     return tuple(sum(each) / seeds for each in zip(*found, strict=True))
 
 
@@ -46,9 +46,12 @@ def test_a_class_goes_and_the_others_stay(method, forget, lost):
 
 
 def test_a_model_that_grows_deaf_loses_the_class_before_it_loses_the_others():
-    """No more than that: on digits nothing of it leaves the others as they were."""
-    _, gone, lost = falls("lipschitz", seeds=5)
-    assert gone >= 0.15 and gone > 2 * lost
+    """No more than that: on digits nothing of it leaves the others as they were.
+
+    At the default rate, 3e-5, a fourth of the class goes; some models lose far less.
+    """
+    _, gone, lost = falls("lipschitz", seeds=5, lr=4e-5)
+    assert gone >= 0.3 and gone > 1.5 * lost
 
 
 @pytest.mark.parametrize("method", ["pour", "convolution_transpose"])

@@ -67,11 +67,9 @@ def test_single_images_are_no_better_known_than_unseen_ones(name, options):
         after = unlearn(
             model, split.forget, split.retain, method=name, guard=1, seed=seed, **options
         )
-        forgotten, unseen, test = (
-            right(after, x) for x in (split.forget, split.validation, split.test)
-        )
-        found.append((known(after), forgotten - unseen, test))
-    known_after, ahead, test = (sum(each) / 5 for each in zip(*found, strict=True))
-    assert known_after < known(model) - 0.02
-    assert ahead <= 0.01  # a share of 179 images is known to .013
+        parts = (right(after, x) for x in (split.forget, split.validation, split.test))
+        found.append((known(after), *parts))
+    still, forgotten, unseen, test = (sum(each) / 5 for each in zip(*found, strict=True))
+    assert still < known(model) - 0.03
+    assert forgotten <= unseen
     assert test >= right(model, split.test) - 0.05
