@@ -4,13 +4,19 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from attacks.folders import write_folder
 
+from unsee import pipeline
 from unsee.audits import AUDITS
-from unsee.cli import app
-from unsee.data import SOURCES
+from unsee.cli import app, call
+from unsee.data import SOURCES, SPOILED, load
+from unsee.data._decode import FORMATS, PIXELS
+from unsee.data._parquet import IMAGE, LABEL
 from unsee.data._rules import RULES
+from unsee.data._table import KEYS
 from unsee.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -85,3 +91,42 @@ def test_commands_are_found_and_wrong_ones_refused():
 def test_the_readme_shows_the_figures_that_were_measured():
     text, figures = (ROOT / name for name in ("README.md", "docs/evidence/readme.md"))
     assert figures.read_text() in text.read_text(), "make verify, then copy docs/evidence/readme.md"
+
+
+def test_the_example_of_data_does_what_its_page_says(tmp_path, monkeypatch, capsys):
+    """Its script makes the folder, its lines read it, and the dry run says what stands there."""
+    monkeypatch.chdir(tmp_path)
+    for name, made in (("pictures_of", None), ("page", "<!doctype html>"), ("figures", {})):
+        monkeypatch.setattr(pipeline, name, lambda run, *drawn, made=made: made)  # of no page
+    text = (ROOT / "docs" / "data.md").read_text().partition("## A complete example")[2]
+    script, said = (
+        re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL)[1] for kind in ("python", "")
+    )
+    exec(compile(script, "make_pets.py", "exec"), {})
+    dry, real = commands(text)
+    assert call(*dry) == 0
+    assert said in capsys.readouterr().out
+    assert call(*real, "--quiet", "--audits", "accuracy") == 0
+    assert (tmp_path / "runs" / "ann" / "model.safetensors").exists()
+
+
+def test_the_page_on_data_names_every_source_and_what_it_takes():
+    text = (ROOT / "docs" / "data.md").read_text()
+    assert not [name for name in (*SOURCES, *SPOILED) if f"`{name}" not in text]
+    assert not [name for name in (*KEYS, *IMAGE, *LABEL) if f"`{name}`" not in text]
+    assert not [kind for kind in FORMATS if kind.lower() not in text.lower()]
+    assert f"{PIXELS:,} pixels" in text
+
+
+@pytest.mark.parametrize("kind", ["`digits`", "`folder:`", "`npz:` of uint8", "`npz:` of floats"])
+def test_the_page_on_data_says_what_training_may_do_to_images(kind, tmp_path):
+    images = np.zeros((2, 8, 8), "float32" if "floats" in kind else "uint8")
+    arrays = {f"{part}_images": images for part in ("train", "test")}
+    np.savez(tmp_path / "a.npz", train_labels=[0, 1], test_labels=[0, 1], **arrays)
+    name = {"`digits`": "digits", "`folder:`": write_folder(tmp_path / "f")}
+    data = load(name.get(kind, f"npz:{tmp_path / 'a.npz'}"))
+    table = (ROOT / "docs" / "data.md").read_text().partition("training may |")[2]
+    cells = next(line for line in table.splitlines() if kind in line).split("|")
+    told = {"crop and mirror": ("crop", "flip"), "crop": ("crop",), "neither": ()}
+    assert told[cells[4].strip()] == data.augment
+    assert str(data.images.dtype).removeprefix("torch.") in cells[3]

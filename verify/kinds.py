@@ -155,7 +155,9 @@ HEAD = """# Every kind of request, measured
 model that was retrained without the images; means of three seeds, with the half-width of the 95 %
 interval over these seeds (Student's t). Made by `make kinds`; cells with every figure and its own
 interval are in `docs/evidence/kinds`. The source is a stretch of neighbours in the file, which is
-in the order in which people wrote; the data name no writers.
+in the order in which people wrote; the data name no writers. It needs a column, so its rows are of
+the digits written once more as Parquet, and images of Parquet are mirrored in training, too
+([data](data.md)): a harder task for all three models, not to be compared with the rows above it.
 
 For single images the right forget accuracy is the retrained model's, not 0, and the AUC to compare
 with is its AUC. `random=1%` is 14 images and `ids=FILE` 10: one image is .07 and .1 of accuracy.
