@@ -1,7 +1,7 @@
 """Write docs/cli.md from what the command line knows of itself; with --check only compare."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ HEAD = """# Command line
 
 `python scripts/cli_docs.py` writes this page; `unsee VERB --help` says the same.
 
-Results go to stdout; progress, warnings and errors to stderr.
+Results go to stdout; progress, warnings and errors to stderr. Words in capitals beside a verb, such
+as `RUN`, stand there without a flag; in brackets they may be left out. A flag that says **needed**
+has no default: without it the verb says what is lacking, and ends with exit code 2.
 
 | exit code | means |
 |---|---|
@@ -31,6 +33,38 @@ not finite, and the model is as it was |
 | 130, 143 | interrupted; `unsee run --resume DIR` goes on |
 | 141 | nobody reads stdout any more |
 """
+
+# What a verb refuses to work without, though its parser lets it by: so that the error can say more.
+MODELS = ("--original", "--unlearned", "--forget", "--out")
+NEEDED: dict[str, tuple[str, ...]] = {
+    "run": ("--forget", "--out"),
+    "sequence": ("--forget", "--out"),
+    "oracles": ("--forget", "--out"),
+    "train": ("--out",),
+    "buffer": ("--out", "--model"),
+    "unlearn": ("--model", "--forget", "--out"),
+    "audit": MODELS,
+    "explain": MODELS,
+    "certify": ("--key",),
+    "purge": ("--as",),
+    "request add": ("--forget", "--as"),
+    "request approve": ("--as",),
+    "request refuse": ("--as", "--why"),
+    "request extend": ("--until", "--as", "--why"),
+    "request close": ("--as",),
+    "ledger export": ("--out",),
+}
+UNLESS = {"--out": ("--dry-run", "--resume"), "--forget": ("--resume",)}  # of unsee run
+
+
+def needed(verb: str, words: Collection[str]) -> list[str]:
+    """Return which flags a verb needs and does not find among these words."""
+    free = UNLESS if verb == "run" else {}
+    return [
+        flag
+        for flag in NEEDED.get(verb, ())
+        if flag not in words and not {*free.get(flag, ())} & {*words}
+    ]
 
 
 def page() -> str:
@@ -49,7 +83,7 @@ def _leaves(before: str, verbs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _section(name: str, verb: Any) -> str:
     arguments = [p for p in verb.params if p.param_type_name == "argument"]
     usage = " ".join(["unsee", name, *(argument.metavar for argument in arguments)])
-    rows = [f"| {_form(p)} | {_cell(p.help)} | {_default(p)} |" for p in verb.params]
+    rows = [f"| {_form(p)} | {_cell(p.help)} | {_default(name, p)} |" for p in verb.params]
     table = ["| flag | what | default |", "|---|---|---|", *rows]
     return "\n".join([f"## `{usage}`", "", " ".join(verb.help.split()), "", *table, ""])
 
@@ -62,8 +96,12 @@ def _form(parameter: Any) -> str:
     return f"`{names}`" if parameter.is_flag else f"`{names} {parameter.metavar}`"
 
 
-def _default(parameter: Any) -> str:
-    shown = parameter.default is not None and parameter.default is not False
+def _default(verb: str, parameter: Any) -> str:
+    flag = parameter.opts[0]
+    if flag in NEEDED.get(verb, ()):
+        free = UNLESS.get(flag, ()) if verb == "run" else ()
+        return f"**needed**{' but with ' if free else ''}{' or '.join(f'`{x}`' for x in free)}"
+    shown = parameter.default not in (None, "") and parameter.default is not False
     return f"`{parameter.default}`" if shown else ""
 
 

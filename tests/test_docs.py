@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,14 @@ from unsee.data._decode import FORMATS, PIXELS
 from unsee.data._parquet import IMAGE, LABEL
 from unsee.data._rules import RULES
 from unsee.data._table import KEYS
+from unsee.ledger import Ledger
 from unsee.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import cli_docs  # noqa: E402
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*unsee (.*)")
 FORMS = {page.stem: page.read_text() for page in (ROOT / "docs" / "methods").glob("*.md")}
@@ -64,21 +70,47 @@ def commands(text):
 
 def parsed(words):
     """Let the command line read words and do nothing; raises what it raises."""
-    command, context = typer.main.get_command(app), None
+    command, context, verb = typer.main.get_command(app), None, []
     while hasattr(command, "commands"):
         context = typer.Context(command, parent=context)
-        _, command, words = command.resolve_command(context, words)
-    return command.make_context("unsee", list(words), parent=context)
+        name, command, words = command.resolve_command(context, words)
+        verb.append(name)
+    return " ".join(filter(None, verb)), command.make_context("unsee", list(words), parent=context)
+
+
+def whole(text):
+    """Yield the words of every command to be pasted: of blocks, and of lines with a rule."""
+    yield from commands(text)
+    for line in re.findall(r"(?<!`)`unsee ([a-z][^`]* --forget [^`]*)`", text):
+        yield shlex.split(line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_commands_of_the_documentation_are_commands(page):
-    for words in commands(page.read_text()):
-        parsed(words)
-    assert not re.findall(r"--set \w+=\S+ \w+=", page.read_text())  # each has its own flag
+def test_commands_of_the_documentation_are_commands_and_lack_nothing(page):
+    text = page.read_text()
+    for words in whole(text):
+        verb, _ = parsed(words)
+        lacking = cli_docs.needed(verb, [word.partition("=")[0] for word in words])
+        assert not lacking, f"unsee {' '.join(words)} lacks {lacking}"
+    assert not re.findall(r"--set \w+=\S+ \w+=", text)  # each has its own flag
+    assert not re.findall(r"^    unsee [a-z]+ ", text, re.MULTILINE), "put it between ``` and ```"
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"), [(verb, flag) for verb, flags in cli_docs.NEEDED.items() for flag in flags]
+)
+def test_what_the_page_calls_needed_is_asked_for(verb, flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Ledger("ledger.sqlite").engine.dispose()
+    others = [word for x in cli_docs.NEEDED[verb] if x != flag for word in (x, "2030-01-01")]
+    arguments = {"purge": ["1"], "certify": ["run"], "request": ["1"]}.get(verb.split()[0], [])
+    assert call(*verb.split(), *arguments, *others) == 2
+    told = capsys.readouterr().err
+    assert any(f"{words} {flag} " in told for words in ("add", "with", "add, for example,"))
 
 
 def test_commands_are_found_and_wrong_ones_refused():
+    assert [*whole("`unsee run --forget x` and `unsee run`")] == [["run", "--forget", "x"]]
     text = (
         "```sh\nA=1 unsee run --set lr=1 \\\n  --json | jq\n$ unsee methods  # all\n```\nunsee run"
     )

@@ -20,7 +20,7 @@ def buffer(
     classes: flags.Classes = None,
     size: flags.Size = None,
     arch: flags.Arch = None,
-    model: flags.Model = None,
+    model: flags.GivenModel = None,
     mean: flags.Mean = None,
     std: flags.Std = None,
     output_layer: flags.OutputLayer = None,

@@ -25,7 +25,9 @@ Classes = Annotated[
 ]
 Size = Annotated[
     int | None,
-    Option("--size", metavar="PIXELS", help="Bring images to this square; else as they are."),
+    Option(
+        "--size", metavar="PIXELS", help="Bring images to this square; else as the source has it."
+    ),
 ]
 Validation = Annotated[
     str | None,
@@ -47,6 +49,9 @@ Arch = Annotated[
 Model = Annotated[
     str | None,
     Option("--model", metavar="FILE", help="The trained model; without it one is trained."),
+]
+GivenModel = Annotated[
+    str | None, Option("--model", metavar="FILE", help="The trained model; none is trained here.")
 ]
 Init = Annotated[
     str | None,

@@ -17,7 +17,10 @@ def oracles(
     size: flags.Size = None,
     validation: flags.Validation = None,
     arch: flags.Arch = None,
-    model: flags.Model = None,
+    model: Annotated[
+        str | None,
+        Option("--model", metavar="FILE", help="The model to be judged: these are built as it is."),
+    ] = None,
     init: flags.Init = None,
     mean: flags.Mean = None,
     std: flags.Std = None,

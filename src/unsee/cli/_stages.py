@@ -80,7 +80,7 @@ def train(
 @app.command()
 def unlearn(
     context: Context,
-    model: flags.Model = None,
+    model: flags.GivenModel = None,
     forget: flags.Forget = None,
     out: OutFile = None,
     data: flags.Source = "digits",
