@@ -131,6 +131,7 @@ def test_the_example_of_data_does_what_its_page_says(tmp_path, monkeypatch, caps
     for name, made in (("pictures_of", None), ("page", "<!doctype html>"), ("figures", {})):
         monkeypatch.setattr(pipeline, name, lambda run, *drawn, made=made: made)  # of no page
     text = (ROOT / "docs" / "data.md").read_text().partition("## A complete example")[2]
+    text = text.partition("\n## ")[0]
     script, said = (
         re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL)[1] for kind in ("python", "")
     )
