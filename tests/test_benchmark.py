@@ -4,6 +4,7 @@ import json
 import random
 import shlex
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import torch
 from conftest import save_patterns
 
 from unsee import benchmark, events, fleets, pipeline, training
-from unsee.benchmark import checking, running
+from unsee.benchmark import _cell, checking, running
 from unsee.benchmark._budget import allowance, length_of, spent
 from unsee.benchmark._cell import key_of, tuned_name
 from unsee.benchmark._grid import Cell
+from unsee.benchmark._held import held_by_module, held_by_source
+from unsee.benchmark._models import needed
 from unsee.benchmark._results import write_record
 from unsee.benchmark._sources import built_from, code, digest_of_sources
+from unsee.benchmark._turns import at_most
 from unsee.cli import call
 from unsee.data import load
 from unsee.errors import OptionError, PromiseError, RunError
@@ -103,6 +107,13 @@ def again(grid, place, tmp_path, **more):
 # What a grid says.
 
 
+def test_another_retraining_is_as_long_as_the_reference(grid):
+    def of(**more):
+        return replace(grid, methods=("retrain",), **more).cells()[0].config.options
+
+    assert of() == {"epochs": 4} and of(options={"retrain": {"epochs": 9}}) == {"epochs": 9}
+
+
 def test_a_grid_is_data_by_rules_by_methods_by_seeds(tmp_path):
     text = GRID.replace('["class=c"]', '["class=c", "random=10%"]').format(place="x")
     text += '\n[rule."random=10%"]\nseeds = 1\nretain_fraction = 0.5\nmean = [0.5]\n'
@@ -138,7 +149,19 @@ def test_all_methods_and_sources_without_a_name(tmp_path):
         (("seeds = [0, 1]", "seeds = []"), "Expected seeds in the grid"),
         (("seeds = [0, 1]", "seeds = [-1]"), "seeds as a number or a list"),
         (("seeds = [0, 1]", "seeds = [0, 0]"), "every cell once.*named after its data"),
-        (("budget = 150", "budget = -1"), "a whole budget of 0 or more"),
+        (("budget = 150", "budget = -1"), "Expected budget as a whole number of 0 or more.*got -1"),
+        (("budget = 150", "budget = 1e5"), "Expected budget as a whole number"),
+        (("budget = 150", "budget = true"), "Expected budget as a whole number"),
+        (("budget = 150", 'tune_on = "class=a"'), "Expected tune = N"),
+        (('forget = ["class=c"]', 'forget = "class=c"'), "Expected forget as a list of texts"),
+        (('forget = ["class=c"]', "forget = [3]"), "Expected forget as a list of texts"),
+        (("seeds = [0, 1]", "seeds = 2.5"), "Expected seeds as a number or a list"),
+        (("epochs = 9", "epochs = 9\n[rule]\nx = 3"), "Expected rule as a table of tables"),
+        (("epochs = 9", '[rule."class=c"]\nseeds = 0'), r"Expected seeds as .* in \[rule"),
+        (("guard = 1.0", 'guard = "high"'), r"guard in \[config\].* as a number, got 'high'"),
+        (("guard = 1.0", "guard = 2.0"), "Expected --guard in 0..1, got 2"),
+        (("train_epochs = 4", "train_epochs = 4.5"), "train_epochs in .* as a whole number"),
+        (("guard = 1.0", "mean = 0.5"), "mean in .* as a list, each a number, got 0.5"),
         (("budget = 150", "budget ="), "Expected a grid in TOML"),
         (('"snu",', '"scurb",'), "Expected a method among"),
         (("epochs = 9", "rounds = 9"), "options of 'finetune' among"),
@@ -153,6 +176,14 @@ def test_what_a_grid_cannot_mean_is_refused(tmp_path, change, told):
         running.read_grid(path)
     with pytest.raises(OptionError, match="Expected a grid in TOML"):
         running.read_grid(tmp_path / "none.toml")
+
+
+def test_two_sources_of_one_name_are_refused_until_they_are_named(tmp_path):
+    text = 'data = ["npz:a/data.npz", "npz:b/data.npz"]\nforget = ["class=3"]\nmethods = ["noop"]\n'
+    with pytest.raises(OptionError, match=r"different names in data .* \[data\] with lines NAME"):
+        running.read_grid(written(tmp_path, f"{text}seeds = 1\n"))
+    named = text.split("\n", 1)[1] + 'seeds = 1\n[data]\na = "npz:a/data.npz"\nb = "npz:b/data.npz"'
+    assert [*running.read_grid(written(tmp_path, named)).sources] == ["a", "b"]
 
 
 # A budget.
@@ -229,6 +260,41 @@ def test_a_stopped_grid_goes_on_with_what_is_missing(place, grid, tmp_path):
         for folder in (place / "results" / "tiny", tmp_path / "results")
     )
     assert old["models"] == new["models"] and old["apart"] == new["apart"]
+
+
+def test_two_processes_measure_every_cell_once(place, grid, tmp_path, monkeypatch):
+    runs, real = [], _cell.run
+
+    def counted(config, folder, **more):
+        runs.append(folder.name)
+        return real(config, folder, **more)
+
+    monkeypatch.setattr(_cell, "run", counted)
+    few = replace(grid, methods=("noop", "snu"))
+    with ThreadPoolExecutor(2) as pool:  # locks are of open files: of threads as of processes
+        both = [pool.submit(again, few, place, tmp_path) for _ in range(2)]
+        done = [each.result() for each in both]
+    assert sorted(name.rpartition("-")[0] for name in runs) == sorted(x.name for x in few.cells())
+    assert all(each.left == 0 and each.failed == () for each in done)
+
+
+def test_all_of_a_grid_compute_with_as_many_threads(place, grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "cores", lambda: 6)
+    seen, real = [], running.measure
+
+    def watched(task):
+        seen.append(task.threads)
+        return real(task)
+
+    monkeypatch.setattr(running, "measure", watched)
+    one = replace(grid, methods=("noop",), seeds=(0,))
+    running.bench(one, tmp_path / "results", place / "work" / "tiny", jobs=2)
+    assert seen == [3]  # not 6, though nothing else is left to do
+    before = torch.get_num_threads()
+    with at_most(1):
+        assert torch.get_num_threads() == 1
+    with at_most(10**6):
+        assert torch.get_num_threads() == before
 
 
 def test_a_failure_is_written_down_and_the_others_go_on(place, grid, tmp_path, monkeypatch):
@@ -311,6 +377,10 @@ def test_options_are_tuned_on_one_rule_and_used_on_all(place, grid, tmp_path):
     )
     assert cell["counts"]["validation"] == 0  # nothing is held back where nothing is tuned
     assert cell["tuned"]["on"] == "class=a"
+    alone = replace(grid, rules=("class=c", "class=b"), methods=("snu",), tune=2)
+    alone = replace(alone, tune_on="class=a", rule={"class=c": {"retain_fraction": 0.5}})
+    found = {cell.search.settings for cell in alone.cells()}  # whichever cell comes first
+    assert len(found) == 1 and {x.search.config.retain_fraction for x in alone.cells()} == {0.1}
     idle = replace(grid, tune=2, tune_on="class=a").cells()[0]
     assert idle.method == "noop" and idle.tune == 0  # there is nothing to tune
 
@@ -327,6 +397,34 @@ def test_the_key_covers_settings_files_and_code(tmp_path, grid, place):
     assert len(keys) == 6
     moved = replace(cell, config=replace(cell.config, data="npz:/elsewhere/patterns.npz"))
     assert key_of(moved) == key_of(cell)
+
+
+def test_the_key_covers_what_the_images_are_wherever_they_lie(tmp_path, grid, place, monkeypatch):
+    def at(path):
+        return replace(grid, sources={"patterns": f"npz:{path}"}).cells()[0]
+
+    same, other = tmp_path / "same.npz", tmp_path / "other.npz"
+    shutil.copy(place / "patterns.npz", same)
+    other.write_bytes(same.read_bytes() + b"more")
+    cells = [grid.cells()[0], at(same), at(other), at(tmp_path / "none.npz")]
+    assert key_of(cells[0]) == key_of(cells[1])
+    assert len({key_of(cell) for cell in cells}) == 3
+    models = [needed(cell, tmp_path)[0].place for cell in cells]
+    assert models[0] == models[1] and len({*models}) == 3
+    folder = tmp_path / "pictures"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "a.png").write_bytes(b"1")
+    before = held_by_source(f"mislabel:folder:{folder}")
+    (folder / ".hidden").write_bytes(b"x")
+    assert held_by_source(f"folder:{folder}") == before
+    (folder / "train" / "a.png").rename(folder / "train" / "b.png")
+    assert held_by_source(f"folder:{folder}") != before and held_by_source("digits") is None
+    monkeypatch.chdir(tmp_path)
+    found = set()
+    for text in ("net = 1", "net = 2"):
+        (tmp_path / "mynets.py").write_text(text)
+        found.add(held_by_module("mynets:net"))
+    assert len(found) == 2 and held_by_module("resnet18:cifar") is None is held_by_module("convnet")
 
 
 def test_the_digest_of_the_code_is_of_the_method_and_of_what_it_isbuilt_from():
@@ -481,13 +579,14 @@ def test_cells_of_which_one_comes_out_alike_stand_for_other_code(place, grid, tm
     names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(results)]
     assert call("bench", "check", *names, "--accept", "--quiet", "--seed", "1") == 0
     told = capsys.readouterr().out
-    assert "snu: " in told and " cells stand" in told and "outside" not in told
+    assert "snu, whole classes: 2 cells stand" in told and "outside" not in told
     for cell, path in zip(cells[1:], paths[1:], strict=True):
         record = json.loads(path.read_text())
         assert record["key"] == key_of(cell)
         assert record["sources"] == digest_of_sources(cell.config.method)
         (stands,) = record["stands"]
         assert stands["sources"] == "0" * 64 and stands["furthest"] == 0
+        assert stands["tolerance"] == 0.02
         assert f"-{cell.method}-" in stands["checked"]
     assert {x: x.read_bytes() for x in untouched} == untouched
     assert call("bench", "check", *names, "--accept", "--quiet") == 0
@@ -511,6 +610,9 @@ def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_pa
     assert not done.inside and done.furthest == pytest.approx(0.1)
     with pytest.raises(RunError, match="came out alike"):
         checking.stand(cells, results, done)
+    empty = checking.Checked("x", (), True, True, (None, None))
+    assert not empty.inside and replace(empty, failed=("E: no", "E: no")).inside
+    assert not replace(empty, failed=("E: no", "E: another")).inside
     record = json.loads((place / "results" / "tiny" / paths[0].name).read_text())
     assert not replace(done, figures=(), same_options=False).inside  # a default has changed
     paths[0].write_text(json.dumps(record | {"options": {"lr": 7}}))
@@ -561,7 +663,9 @@ def test_the_command_line_measures_and_says_what_failed(place, tmp_path, capsys)
     asked = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", f"{tmp_path}/r"]
     assert call("bench", "run", *asked, "--only", "noop-seed0", "--jobs", "1") == 0
     told = capsys.readouterr()
-    assert told.out.splitlines()[0] == "cells: 1 measured, 0 there before, 0 failed; 5 not there"
+    assert told.out.splitlines()[0] == (
+        "cells: 1 measured, 0 there before, 0 failed; 5 not there, or of other settings or code"
+    )
     assert "cells: done in" in told.err and "unlearn: done" not in told.err
     assert call("bench", "run", str(tmp_path / "none.toml")) == 2
 
@@ -597,6 +701,6 @@ def test_a_method_for_whole_classes_is_not_asked_on_another_rule_and_has_not_fai
     told = "for whole classes alone, and not asked:"
     assert f"* {told} `head_only`" in benchmark.as_markdown(found).splitlines()
     assert f"{told} head_only" in benchmark.as_text(found)
-    assert f'head_only,control,0,0,"{told[:-1]}"' in benchmark.as_csv(found)
+    assert f'head_only,control,0,0,0,"{told[:-1]}"' in benchmark.as_csv(found)
     assert "2 cells, of which 0 failed and 1 were not asked" in page_block("g", found)
     assert all("head_only" not in x.file() for x in benchmark.pareto(found).values())

@@ -9,7 +9,7 @@ import pytest
 from unsee import benchmark, pipeline, testing
 from unsee.benchmark import running
 from unsee.benchmark._cell import key_of
-from unsee.benchmark._results import cells_in
+from unsee.benchmark._results import cells_in, words_of
 from unsee.cli import call
 from unsee.methods import METHODS
 
@@ -70,7 +70,8 @@ def test_every_grid_of_the_repository_can_be_read_and_has_its_place_on_the_page(
     assert f"`benchmarks/{path.name}`" in text
     results = ROOT / "benchmarks" / "results" / path.stem
     if cells_in(results):
-        block = benchmark.page_block(path.stem, benchmark.read_results(results))
+        records, asked = benchmark.read_results(results), benchmark.read_asked(results)
+        block = benchmark.page_block(path.stem, records, asked)
         assert benchmark.into_page(PAGE, path.stem, block) == text, "unsee bench table --page"
     else:
         assert benchmark.into_page(PAGE, path.stem, "Not measured yet.") == text
@@ -82,14 +83,19 @@ def test_committed_cells_were_made_by_the_committed_sources(path):
     cells = running.read_grid(path).cells() if results.is_dir() else []
     for cell in cells:
         if not _files_are_there(cell):
-            pytest.skip(f"{cell.config.model} is not there, and keys have its digest")
+            pytest.skip(f"the files of {cell.name} are not there, and keys have their digests")
     found = [(cell, benchmark.read_record(results / f"{cell.name}.json")) for cell in cells]
     stale = [cell.name for cell, record in found if record and record["key"] != key_of(cell)]
     assert not stale, f"unsee bench run benchmarks/{path.name}: the sources have changed since"
+    if asked := benchmark.read_asked(results):
+        now = [words_of(cell) | {"settings": cell.settings} for cell in cells]
+        assert [*asked.cells] == now, (
+            f"unsee bench run benchmarks/{path.name}: the grid has changed"
+        )
 
 
 def _files_are_there(cell):
-    named = (cell.config.model, cell.config.oracle)
+    named = (cell.config.model, cell.config.oracle, cell.config.data.partition(":")[2])
     return all(Path(x).exists() for x in named if x and x not in ("none", "retrain"))
 
 

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unsee.benchmark._budget import Allowance, allowance
 from unsee.benchmark._grid import Cell
+from unsee.benchmark._held import held
 from unsee.benchmark._models import Made, alone
 from unsee.benchmark._recipe import recipe
-from unsee.benchmark._results import FORMAT, Record, kept, write_record
+from unsee.benchmark._results import FORMAT, Record, kept, read_record, words_of, write_record
 from unsee.benchmark._sources import digest_of_sources
+from unsee.benchmark._turns import at_most, turn
 from unsee.erasure import unlearned
 from unsee.errors import BusyError, ModelError, StorageError
 from unsee.methods import find
@@ -33,6 +36,8 @@ class Task:
     models: dict[str, Made] = field(default_factory=dict)  # original and retrained
     tuned: Record | None = None  # what a search on another rule found
     keep: bool = False  # the run folder, with its report and models
+    threads: int = 0  # to compute with, at most; 0: as many as there are
+    again: bool = False  # even if it is there and failed
 
 
 def key_of(cell: Cell, code: str | None = None) -> str:
@@ -42,26 +47,52 @@ def key_of(cell: Cell, code: str | None = None) -> str:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
+def up_to_date(path: Path, cell: Cell, *, again: bool = False) -> Record | None:
+    """Return what a file holds of a cell, or of a search, if it is of these settings and this code.
+
+    With ``again`` nothing that failed is.
+    """
+    record = read_record(path)
+    if record is None or record.get("key") != key_of(cell) or (again and record["failed"]):
+        return None
+    return record
+
+
 def measure(task: Task) -> Record:
     """Measure one cell, or say why it cannot be, and write its result.
+
+    Where another process measures the same cell this one waits, and returns what that has found.
 
     Raises:
         BusyError: if another process works in its folder.
         StorageError: if the disk refuses.
 
     """
+    return _once(task, task.cell.name, _measured)
+
+
+def _once(task: Task, name: str, work: Callable[[Task], Record]) -> Record:
+    """Return a task's record: the one that is there, or else made now and written."""
+    if not task.results:
+        with at_most(task.threads):
+            return work(task)
+    file = Path(task.results, f"{name}.json")
+    with turn(Path(task.work).parent / "locks" / name), at_most(task.threads):
+        if (there := up_to_date(file, task.cell, again=task.again)) is not None:
+            return there
+        record = work(task)
+        write_record(Path(task.results), name, record)
+    return record
+
+
+def _measured(task: Task) -> Record:
     cell = task.cell
     method = find(cell.config.method)
     record: Record = {
         "format": FORMAT,
-        "cell": {
-            "name": cell.name,
-            "data": cell.data,
-            "forget": cell.config.forget,
-            "method": cell.method,
-            "seed": cell.config.seed,
-        },
+        "cell": words_of(cell),
         "key": key_of(cell),
+        "settings": cell.settings,
         "sources": digest_of_sources(cell.config.method),
         "shown": method.data,
         "retain_share": SHARES.get(method.data, cell.config.retain_fraction),
@@ -72,10 +103,7 @@ def measure(task: Task) -> Record:
         },
         "failed": None,
     }
-    record |= alone(lambda: _outcome(task))
-    if task.results:
-        write_record(Path(task.results), cell.name, record)
-    return record
+    return record | alone(lambda: _outcome(task))
 
 
 def _outcome(task: Task) -> Record:
@@ -108,6 +136,7 @@ def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
     if not task.keep:
         shutil.rmtree(folder)
     return found | {
+        "digests": _digests(_beside(task, config)),
         "recipe": _line(task.cell, config),
         "budget": allowed and asdict(allowed),
         "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
@@ -122,6 +151,12 @@ def _beside(task: Task, config: Config) -> Config:
         model=paths.get("original", config.model),
         oracle=paths.get("retrained", config.oracle),
     )
+
+
+def _digests(config: Config) -> dict[str, str]:
+    """Return what the original and the retrained models hold that a cell was measured beside."""
+    named = {"original": config.model, "retrained": config.oracle}
+    return {name: held(Path(x)) for name, x in named.items() if x and x not in ("none", "retrain")}
 
 
 def _within_budget(task: Task, config: Config) -> tuple[Config, Allowance | None]:
@@ -142,6 +177,10 @@ def search(task: Task) -> Record:
         The options that it chose, and of every trial what it fell short of; or why there is none.
 
     """
+    return _once(task, tuned_name(task.cell), _search)
+
+
+def _search(task: Task) -> Record:
     cell = task.cell
     record: Record = {
         "format": FORMAT,
@@ -153,10 +192,7 @@ def search(task: Task) -> Record:
         "options": {},
         "trials": [],
     }
-    record |= alone(lambda: _searched(task))
-    if task.results:
-        write_record(Path(task.results), tuned_name(cell), record)
-    return record
+    return record | alone(lambda: _searched(task))
 
 
 def _searched(task: Task) -> Record:

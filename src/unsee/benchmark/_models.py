@@ -16,6 +16,7 @@ from unsee import events
 from unsee.accounting import measured
 from unsee.benchmark._grid import Cell
 from unsee.benchmark._sources import digest_of_sources
+from unsee.benchmark._turns import at_most, turn
 from unsee.erasure import trained
 from unsee.errors import BusyError, StorageError
 from unsee.fleets import oracles
@@ -25,7 +26,7 @@ from unsee.preparation import lay_out
 
 FREE = (  # of what a cell asks, what such a model does not depend on
     *("method", "options", "code", "budget", "tune", "retain_fraction", "guard", "oracle"),
-    *("policy", "redact", "require", "buffer"),
+    *("policy", "redact", "require", "buffer", "search"),
 )
 Result = TypeVar("Result")
 Kind = Literal["original", "retrained"]
@@ -38,13 +39,14 @@ class Model:
     kind: Kind
     cell: Cell  # one of those that it serves
     folder: str
+    threads: int = 0  # to compute with, at most; 0: as many as there are
 
     @property
     def place(self) -> Path:
         """Its own folder: of everything that it depends on."""
         record = self.cell.asked()
         for name in FREE:
-            del record[name]
+            record.pop(name, None)
         if self.kind == "original":
             del record["forget"]
         words = json.dumps([self.kind, record, digest_of_sources("retrain")], sort_keys=True)
@@ -60,18 +62,23 @@ class Made:
     failed: str = ""
 
 
-def needed(cell: Cell, folder: Path) -> list[Model]:
+def needed(cell: Cell, folder: Path, threads: int = 0) -> list[Model]:
     """Return the models that a cell shares with others and that nobody gave."""
-    found = [] if cell.config.model else [Model("original", cell, str(folder))]
+    kinds: list[Kind] = [] if cell.config.model else ["original"]
     if cell.config.oracle == "retrain":
-        found.append(Model("retrained", cell, str(folder)))
-    return found
+        kinds.append("retrained")
+    return [Model(kind, cell, str(folder), threads) for kind in kinds]
 
 
 def make(model: Model) -> Made:
-    """Train a model, unless it is there; what goes wrong is what its cells will say."""
+    """Train a model, unless it is there; what goes wrong is what its cells will say.
+
+    Of several processes that want the same one trains it, and the others wait.
+    """
+    work = _original if model.kind == "original" else _retrained
     try:
-        return alone(lambda: _original(model) if model.kind == "original" else _retrained(model))
+        with turn(Path(model.folder).parent / "locks" / model.place.name), at_most(model.threads):
+            return alone(lambda: work(model))
     except (BusyError, StorageError):
         raise
     except Exception as error:  # of one rule or one seed: the others go on

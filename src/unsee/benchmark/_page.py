@@ -5,24 +5,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unsee.benchmark._recipe import pasted
-from unsee.benchmark._results import Record, is_unsuited, picture_file, value
-from unsee.benchmark._statistics import environments
+from unsee.benchmark._results import Asked, Record, is_unsuited, picture_file, value
+from unsee.benchmark._rows import environments
 from unsee.benchmark._table import as_markdown
 from unsee.errors import OptionError
 
 TIED = (
-    "Means over n seeds, ± half of Student's 95 % interval; of one seed, of the interval over its "
-    "images. JS: mean Jensen-Shannon distance to the retrained model's answers on forgotten images "
-    "(root of nats, at most 0.833). AUC: of the loss attack; 0.5 is chance, and what lies below it "
-    "a leak, too. AUC gap: how far it is from the retrained model's. **best**: the smallest JS of "
-    "the methods that finished every seed; tied: not told from it by a paired t test over seeds "
-    "(of one seed: a paired bootstrap over its images) with p adjusted by Holm, above 0.05; of two "
-    "seeds nothing can be told. Controls are not ranked."
+    "Means over n seeds, ± half of Student's 95 % interval; of one seed, the ends of the interval "
+    "over its images. JS: mean Jensen-Shannon distance to the retrained model's answers on "
+    "forgotten images (root of nats, at most 0.833). AUC: of the loss attack; 0.5 is chance, and "
+    "what lies below it a leak, too. AUC gap: how far it is from the retrained model's. "
+    "**best**: the smallest JS of the methods that finished every seed; best and tied together "
+    "hold the truly nearest method with 95 % confidence: who is left out is farther than some "
+    "other by a paired t test over seeds (of one seed: a paired bootstrap over its images), "
+    "one-sided and adjusted by Bonferroni; of two seeds nothing can be told. Controls are not "
+    "ranked."
 )
 
 
-def page_block(grid: str, records: Sequence[Record]) -> str:
+def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None) -> str:
     """Return what a page says of a grid: the command, machines, seeds, tuning, and the tables."""
+    there = len(records) if asked is None else len(asked.cells)
+    counts = (
+        f"{len(records)} cells" if there == len(records) else f"{len(records)} of {there} cells"
+    )
     done = [record for record in records if not record["failed"]]
     unsuited = sum(is_unsuited(record["failed"]) for record in records)
     not_asked = f" and {unsuited} were not asked (methods for whole classes alone)"
@@ -30,12 +36,12 @@ def page_block(grid: str, records: Sequence[Record]) -> str:
     seeds = sorted({record["cell"]["seed"] for record in records})
     lines = [
         f"Made by `unsee bench run benchmarks/{grid}.toml` and `unsee bench table "
-        f"benchmarks/results/{grid} --page docs/benchmarks.md`: {len(records)} cells, of which "
+        f"benchmarks/results/{grid} --page docs/benchmarks.md`: {counts}, of which "
         f"{lost}; seeds {', '.join(map(str, seeds))}.",
         "",
         *(f"* {sentence}" for sentence in (*_machines(done), *_terms(done))),
         "",
-        as_markdown(records),
+        as_markdown(records, asked),
         "",
         *_pictures(grid, done),
         TIED,

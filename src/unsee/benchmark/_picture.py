@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from unsee.benchmark._labels import Box, placed, width_of
-from unsee.benchmark._results import Record, picture_file
-from unsee.benchmark._statistics import RANKED, Row, tables
+from unsee.benchmark._results import Asked, Record, picture_file
+from unsee.benchmark._rows import RANKED, Row, tables
 from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
 
 WIDTH, HEAD, SIDE, FOOT = 700, 86, 300, 60  # pixels; a panel is SIDE high
@@ -45,11 +45,11 @@ class Point:
         return f"{self.row.method} ({lost} of {self.row.seeds} failed)" if lost else self.row.method
 
 
-def pareto(records: Sequence[Record]) -> dict[str, Picture]:
+def pareto(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Picture]:
     """Return a picture for every data set and rule, by the name of its file."""
     found = {
         picture_file(data, rule): _picture(data, rule, rows)
-        for (data, rule), rows in tables(records).items()
+        for (data, rule), rows in tables(records, asked).items()
     }
     return {name: picture for name, picture in found.items() if picture is not None}
 
@@ -103,7 +103,7 @@ def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float)
     width = WIDTH - LEFT - RIGHT
     axes = sheet.axes(LEFT, top, width, SIDE)
     low, high, nothing = _range([x for p in points for x in (p.x, *p.row.figures[cost].each)])
-    reach = [p.y + (p.row.figures[RANKED.name].half or 0) for p in points]
+    reach = [p.row.figures[RANKED.name].high or p.y for p in points]
     reach += [y for p in points for y in p.row.figures[RANKED.name].each]
     ceiling = min(math.sqrt(math.log(2)), max(0.05, *reach)) * 1.06
     axes.set_xscale("log")
@@ -157,10 +157,10 @@ def _mark(sheet: Sheet, axes: Axes, point: Point, cost: str, low: float, top: fl
     look: dict[str, Any] = {"color": colour, "lw": 1.2, "zorder": 2}
     x, taken = max(point.x, low), list[Box]()
     bars = []
-    if apart.half:
-        bars.append(([x, x], [max(0, point.y - apart.half), point.y + apart.half]))
-    if price.half:
-        bars.append(([max(low, point.x - price.half), point.x + price.half], [point.y] * 2))
+    if apart.low is not None and apart.high is not None and apart.reach:
+        bars.append(([x, x], [max(0, apart.low), apart.high]))
+    if price.low is not None and price.high is not None and price.reach:
+        bars.append(([max(low, price.low), price.high], [point.y] * 2))
     for across, up in bars:
         axes.plot(across, up, **look)
         first, last = (_around(sheet, axes, *end, 1.5) for end in zip(across, up, strict=True))

@@ -1,17 +1,22 @@
 """What is kept of a cell: one JSON file each, read without torch."""
 
+import hashlib
 import json
-import math
 import re
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unsee.errors import RunError
 from unsee.folder import write
 from unsee.nouns import Measurement, Run
 
+if TYPE_CHECKING:
+    from unsee.benchmark._grid import Cell
+
 FORMAT = 1
+ASKED = "grid.json"  # beside the results: what the grid asked for when it was last run
 CONTROLS = ("noop", "head_only", "random_head", "retrain")  # rows of their own, never tuned
 KEPT = (  # of every model
     *("forget_accuracy", "retain_accuracy", "test_accuracy", "forgotten_test_accuracy"),
@@ -99,8 +104,53 @@ def read_results(folder: Path) -> list[Record]:
 
 def cells_in(folder: Path) -> list[Record]:
     """Return the results of cells in a folder, in the order of their files; perhaps none."""
-    found = (read_record(path) for path in sorted(folder.glob("*.json")))
+    files = (path for path in sorted(folder.glob("*.json")) if path.name != ASKED)
+    found = (read_record(path) for path in files)
     return [record for record in found if record and "cell" in record]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a grid asks for: a table says what of it is missing or of other settings."""
+
+    title: str
+    cells: tuple[Record, ...]  # name, data, forget, method, seed, and a digest of the settings
+
+    def of(self, data: str, forget: str) -> list[Record]:
+        """Return the cells of one table."""
+        return [x for x in self.cells if (x["data"], x["forget"]) == (data, forget)]
+
+
+def words_of(cell: "Cell") -> Record:
+    """Return what a cell is called: of which data, rule, method and seed."""
+    config = cell.config
+    words = {"name": cell.name, "data": cell.data, "method": cell.method}
+    return words | {"forget": config.forget, "seed": config.seed}
+
+
+def write_asked(folder: Path, title: str, cells: Iterable["Cell"]) -> None:
+    """Write beside the results what is asked for.  Raises StorageError."""
+    asked = [words_of(cell) | {"settings": cell.settings} for cell in cells]
+    text = json.dumps({"title": title, "cells": asked}, sort_keys=True, indent=0)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / ASKED, f"{text}\n".encode())
+
+
+def read_asked(folder: Path) -> Asked | None:
+    """Return what the grid of a folder asked for; None: nobody wrote it down.
+
+    Raises:
+        RunError: if the file holds anything else.
+
+    """
+    path = folder / ASKED
+    try:
+        record = json.loads(path.read_text())
+        return Asked(record["title"], tuple(record["cells"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"Expected a grid's cells in {path}, got {error!r}: delete it") from error
 
 
 def is_unsuited(why: str | None) -> bool:
@@ -109,12 +159,16 @@ def is_unsuited(why: str | None) -> bool:
 
 
 def picture_file(data: str, rule: str) -> str:
-    """Return the name of a rule's picture: one that a link may hold.
+    """Return the name of a rule's picture: one that a link may hold, and no other rule's.
 
-    >>> picture_file("digits", "random=10%")
-    'pareto-digits-random-10.svg'
+    >>> picture_file("digits", "random=10%"), picture_file("digits", "random=10")
+    ('pareto-digits-random-10pc.svg', 'pareto-digits-random-10.svg')
     """
-    return f"pareto-{re.sub(r'[^A-Za-z0-9]+', '-', f'{data}-{rule}').strip('-')}.svg"
+    plain = f"{data}-{rule}".replace("%", "pc").replace("=", "-", 1)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", plain)
+    if name != plain:
+        name += f"-{hashlib.sha256(plain.encode()).hexdigest()[:6]}"
+    return f"pareto-{name}.svg"
 
 
 def value(record: Record, name: str, model: str = "unlearned") -> float | None:
@@ -129,7 +183,7 @@ def gap(record: Record, name: str = "membership_auc") -> float | None:
     return None if ours is None or theirs is None else abs(ours - theirs)
 
 
-def half(record: Record, name: str, model: str = "unlearned") -> float | None:
-    """Return half the width of a measurement's own interval, over images."""
+def interval(record: Record, name: str, model: str = "unlearned") -> tuple[float, float] | None:
+    """Return a measurement's own interval, over images."""
     found = record.get("models", {}).get(model, {}).get(name)
-    return None if found is None else math.fabs(found["high"] - found["low"]) / 2
+    return None if found is None else (float(found["low"]), float(found["high"]))

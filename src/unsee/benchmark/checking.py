@@ -1,8 +1,7 @@
 """``unsee bench check``: measure kept cells again, and let them stand where they come out alike."""
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from unsee.benchmark._grid import Cell, Grid
 from unsee.benchmark._models import make, needed, unique
 from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value, write_record
 from unsee.benchmark._sources import digest_of_sources
+from unsee.benchmark._turns import threads
 from unsee.benchmark.running import of, searches
 from unsee.errors import RunError
 from unsee.parallel import fan_out
@@ -45,38 +45,40 @@ class Checked:
     same_code: bool
     same_options: bool
     failed: tuple[str | None, str | None]  # before and now
+    tolerance: float = TOLERANCE
 
     @property
     def furthest(self) -> float:
         """The largest difference of a figure in 0..1; 0 where there is none to compare."""
-        figures = [x for x in self.figures if x.name != "image_gradients"]
+        figures = [x for x in self.figures if x.tolerance <= self.tolerance]
         pairs = [(x.before, x.now) for x in figures if x.before is not None and x.now is not None]
         return round(max((abs(before - now) for before, now in pairs), default=0.0), 6)
 
     @property
     def inside(self) -> bool:
-        """Whether every figure is, by the same options, and it failed as before or not at all."""
-        both = tuple(why and why.partition(":")[0] for why in self.failed)
-        alike = self.same_options and both[0] == both[1]
-        return alike and all(figure.inside for figure in self.figures)
+        """Whether every figure is, by the same options; of a cell that failed, for the same reason.
+
+        What has neither a figure nor a reason was not compared, and is not inside.
+        """
+        alike = self.same_options and self.failed[0] == self.failed[1]
+        some = bool(self.figures) or self.failed[0] is not None
+        return alike and some and all(figure.inside for figure in self.figures)
 
 
 def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] = ()) -> Cell:
-    """Draw one of the cells that have a result.
+    """Draw one of the cells that have figures; where none has, of those that failed.
 
     Raises:
-        RunError: if none has.
+        RunError: if none has a result.
 
     """
-    there = [
-        cell
-        for cell in cells
-        if (results / f"{cell.name}.json").exists()
-        and (not only or any(part in cell.name for part in only))
-    ]
+    asked = [cell for cell in cells if not only or any(part in cell.name for part in only)]
+    records = {cell.name: read_record(results / f"{cell.name}.json") for cell in asked}
+    there = [cell for cell in asked if records[cell.name] is not None]
     if not there:
         raise RunError(f"Expected results of such cells in {results}, got none: unsee bench run")
-    return random.Random(seed).choice(sorted(there, key=lambda cell: cell.name))
+    whole = [cell for cell in there if not (records[cell.name] or {}).get("failed")]
+    return random.Random(seed).choice(sorted(whole or there, key=lambda cell: cell.name))
 
 
 def check(
@@ -91,12 +93,12 @@ def check(
     if before is None:
         raise RunError(f"Expected a result in {path}, got none")
     wanted = unique(needed(cell, work / "models"))
-    with _threads(before):
+    with threads(int(before.get("environment", {}).get("threads", 0))):  # so sums round as they did
         made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
         task = Task(cell, "", str(work / "check"), of(cell, work, made))
         now = measure(replace(task, tuned=_options_of(cell, before, results)))
     figures = [
-        Compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
+        _compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
         for model in MODELS
         for name in KEPT
         if model in before.get("models", {})
@@ -112,7 +114,13 @@ def check(
         same_code=before["key"] == now["key"],
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
+        tolerance=tolerance,
     )
+
+
+def _compared(name: str, before: float | None, now: float | None, tolerance: float) -> Compared:
+    """Compare a figure: of one beyond 1, a ratio to little, the tolerance is a share of it."""
+    return Compared(name, before, now, tolerance * max(1.0, abs(before or 0.0)))
 
 
 def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
@@ -125,36 +133,25 @@ def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
     return {"failed": None, "on": "", "trials": [], "options": {}} | kept
 
 
-@contextmanager
-def _threads(record: Record) -> Iterator[None]:
-    """Compute with as many threads as a result was made with: their number decides how sums round.
-
-    More than this machine has cores are no more.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(int(record.get("environment", {}).get("threads", before)))
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:
-    """Return by method the kept cells that ask what they asked, and were made by other code.
+    """Return the kept cells that ask what they asked, and were made by other code.
+
+    They are grouped by method and by what they forget, whole classes or images of classes that
+    stay: code that does the same to the one may do something else to the other.
 
     Args:
         grid: of :func:`read_grid`.
         results: its folder.
-        only: parts of names, of which each method has to have a cell; none: all methods.
+        only: parts of names, of which each group has to have a cell; none: all groups.
 
     """
     found: dict[str, list[Cell]] = {}
     for cell in grid.cells():
         record = read_record(results / f"{cell.name}.json")
         if record is not None and _by_other_code(cell, record):
-            found.setdefault(cell.method, []).append(cell)
+            what = "whole classes" if record.get("gone") else "other images"
+            group = f"{cell.method}, {record['failed'] and 'failed' or what}"
+            found.setdefault(group, []).append(cell)
     parts = [*only] or [""]
     return {
         m: c for m, c in found.items() if any(part in cell.name for part in parts for cell in c)
@@ -177,9 +174,10 @@ def as_kept(cells: Sequence[Cell], results: Path, there: Path) -> list[Cell]:
 
 
 def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
-    """Let the cells of a method stand for the code of today, of which one came out alike.
+    """Let the cells of a group stand for the code of today, of which one came out alike.
 
-    Each says which cell it was, by how much that differed, and which code made it itself.
+    Each says which cell it was, by how much that differed and might have, and which code made it
+    itself.
 
     Raises:
         RunError: if ``done`` is outside its tolerance.
@@ -192,7 +190,8 @@ def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
             record = read_record(results / f"{name}.json")
             if record is None or not _by_other_code(one, record):
                 continue
-            before = {"sources": record["sources"], "checked": done.name, "furthest": done.furthest}
+            before = {"sources": record["sources"], "checked": done.name}
+            before |= {"furthest": done.furthest, "tolerance": done.tolerance}
             record["stands"] = [*record.get("stands", []), before]
             record["sources"] = digest_of_sources(one.config.method)
             record["key"] = key_of(one)

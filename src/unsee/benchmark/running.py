@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee import events
-from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
-from unsee.benchmark._grid import Cell, Grid, own_methods, read_grid as read_grid
+from unsee.benchmark._cell import Task, measure, search, tuned_name, up_to_date
+from unsee.benchmark._grid import Cell, Grid, own_methods
 from unsee.benchmark._models import Made, make, needed, unique
-from unsee.benchmark._results import Record, cells_in, is_unsuited, read_record
+from unsee.benchmark._read import read_grid as read_grid
+from unsee.benchmark._results import Record, cells_in, is_unsuited, write_asked
 from unsee.errors import OptionError
-from unsee.parallel import fan_out
+from unsee.parallel import cores, fan_out
 from unsee.testing import check_method
 
 
@@ -22,7 +23,7 @@ class Done:
     measured: int
     failed: tuple[str, ...]  # names with reasons, of all cells of the grid
     unsuited: int  # cells of methods that are not for their rule
-    left: int  # cells that were not asked for and are not there
+    left: int  # cells that were not asked for, and are not there or of other settings or code
     strange: tuple[str, ...] = ()  # results in the folder that are of no cell of the grid
 
 
@@ -39,7 +40,8 @@ def bench(
     """Measure the cells of a grid that are not there, or were made by other code or settings.
 
     A cell that fails is written down with its reason, and the others go on.  Methods from files of
-    their own have to keep every promise of :mod:`unsee.testing` first.
+    their own have to keep every promise of :mod:`unsee.testing` first.  All models and cells are
+    computed with as many threads, whatever is left to do.
 
     Args:
         grid: of :func:`read_grid`.
@@ -60,31 +62,40 @@ def bench(
     if not asked:
         names = [cell.name for cell in cells][:3]
         raise OptionError(f"Expected parts of names such as {names} for --only, got {[*only]}")
-    todo = [cell for cell in asked if not _is_there(cell, results, again)]
+    todo = [cell for cell in asked if not up_to_date(_file(results, cell.name), cell, again=again)]
     for name in own_methods(grid) if todo else ():
         check_method(name)
-    made = _shared(todo, work, jobs)
-    tuned = _tuned(todo, results, work, made, jobs, again=again)
-    place = str(results), str(work / "runs")
+    write_asked(results, grid.title, cells)
+    threads = max(1, cores() // (jobs or cores()))
+    made = _shared(todo, work, jobs, threads)
+    plain = Task(
+        cells[0], str(results), str(work / "runs"), keep=keep, threads=threads, again=again
+    )
+    tuned = _tuned(todo, plain, made, jobs)
     tasks = [
-        Task(cell, *place, of(cell, work, made), tuned.get(_searched_for(cell)), keep)
+        replace(plain, cell=cell, models=of(cell, work, made), tuned=_found_for(cell, tuned))
         for cell in todo
     ]
     _each("cells", measure, tasks, jobs, _told)
-    found = {cell.name: read_record(results / f"{cell.name}.json") for cell in cells}
+    return _done(cells, results, asked=len(asked), measured=len(todo))
+
+
+def _done(cells: Sequence[Cell], results: Path, *, asked: int, measured: int) -> Done:
+    found = {cell.name: up_to_date(_file(results, cell.name), cell) for cell in cells}
     lacking = {name: r["failed"] for name, r in found.items() if r and r["failed"]}
     failed = [f"{name}: {why}" for name, why in lacking.items() if not is_unsuited(why)]
-    missing = sum(record is None for record in found.values())
-    strange = tuple(sorted({x["cell"]["name"] for x in cells_in(results)} - found.keys()))
-    unsuited = len(lacking) - len(failed)
-    return Done(len(asked) - len(todo), len(todo), tuple(failed), unsuited, missing, strange)
+    return Done(
+        there=asked - measured,
+        measured=measured,
+        failed=tuple(failed),
+        unsuited=len(lacking) - len(failed),
+        left=sum(record is None for record in found.values()),
+        strange=tuple(sorted({x["cell"]["name"] for x in cells_in(results)} - found.keys())),
+    )
 
 
-def _is_there(cell: Cell, results: Path, again: bool) -> bool:
-    record = read_record(results / f"{cell.name}.json")
-    if record is None or record.get("key") != key_of(cell):
-        return False
-    return not (again and record["failed"])
+def _file(results: Path, name: str) -> Path:
+    return results / f"{name}.json"
 
 
 def _each(
@@ -109,10 +120,10 @@ def _told(record: Record) -> None:
         events.warn(f"{name} failed: {record['failed']}")
 
 
-def _shared(cells: list[Cell], work: Path, jobs: int) -> dict[Path, Made]:
+def _shared(cells: list[Cell], work: Path, jobs: int, threads: int) -> dict[Path, Made]:
     """Train what several cells share: each model once."""
-    wanted = [model for cell in cells for model in needed(cell, work / "models")]
-    wanted += [m for cell in searches(cells) for m in needed(cell, work / "models")]
+    both = [*cells, *searches(cells)]
+    wanted = [model for cell in both for model in needed(cell, work / "models", threads)]
     models = unique(wanted)
     if not models:
         return {}
@@ -125,32 +136,27 @@ def of(cell: Cell, work: Path, made: dict[Path, Made]) -> dict[str, Made]:
     return {model.kind: made[model.place] for model in needed(cell, work / "models")}
 
 
-def _searched_for(cell: Cell) -> str:
-    """Return the name of the search whose options a cell takes."""
-    return f"{cell.data}/{cell.config.method}" if cell.tune else ""
-
-
-def searches(cells: list[Cell]) -> list[Cell]:
+def searches(cells: Sequence[Cell]) -> list[Cell]:
     """Return the searches that cells need: of each method on each data set one, with one seed."""
-    found: dict[str, Cell] = {}
-    for cell in cells:
-        if cell.tune:
-            config = replace(cell.config, forget=cell.tune_on, oracle="none", seed=0)
-            found.setdefault(_searched_for(cell), replace(cell, config=config))
-    return [*found.values()]
+    return [*{cell.search.name: cell.search for cell in cells if cell.search}.values()]
 
 
-def _tuned(
-    cells: list[Cell], results: Path, work: Path, made: dict[Path, Made], jobs: int, *, again: bool
-) -> dict[str, Record]:
+def _found_for(cell: Cell, tuned: dict[str, Record]) -> Record | None:
+    """Return what was found by the search whose options a cell takes."""
+    return tuned[cell.search.name] if cell.search else None
+
+
+def _tuned(cells: list[Cell], plain: Task, made: dict[Path, Made], jobs: int) -> dict[str, Record]:
+    """Return what searches have found, by their names; those that are there are not made again."""
+    results, work = Path(plain.results), Path(plain.work).parent
     found: dict[str, Record] = {}
     tasks = []
     for cell in searches(cells):
-        known = read_record(results / f"{tuned_name(cell)}.json")
-        if known and known["key"] == key_of(cell) and not (again and known["failed"]):
-            found[_searched_for(cell)] = known
+        known = up_to_date(_file(results, tuned_name(cell)), cell, again=plain.again)
+        if known:
+            found[cell.name] = known
         else:
-            tasks.append(Task(cell, str(results), str(work / "runs"), of(cell, work, made)))
+            tasks.append(replace(plain, cell=cell, models=of(cell, work, made)))
     for task, record in zip(tasks, _each("tuning", search, tasks, jobs, _told), strict=True):
-        found[_searched_for(task.cell)] = record
+        found[task.cell.name] = record
     return found

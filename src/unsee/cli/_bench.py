@@ -73,7 +73,7 @@ def bench_run(
             asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
         )
     counts = f"{done.measured} measured, {done.there} there before, {len(done.failed)} failed"
-    print(f"cells: {counts}; {done.left} not there")
+    print(f"cells: {counts}; {done.left} not there, or of other settings or code")
     if done.unsuited:
         print(f"  {done.unsuited} of methods for whole classes alone, and not asked")
     for told in done.failed:
@@ -104,8 +104,9 @@ def bench_table(
 ) -> None:
     """Put results into tables: means and intervals over seeds, failures, and what is tied.
 
-    Methods are tied with the nearest to retraining where a paired t test over seeds (of one seed: a
-    paired bootstrap over its images), adjusted by Holm, cannot tell them apart.
+    Best and tied methods together hold the one that is truly nearest to retraining with 95 %
+    confidence, by paired t tests over seeds (of one seed: a paired bootstrap over its images). What
+    the grid asks for and is not there is named, and nothing is ranked before it is.
     """
     if page and (out or format_ != "text"):
         raise OptionError("Expected --page, or --format and --out, got both: a page is Markdown")
@@ -114,14 +115,15 @@ def bench_table(
     path = flags.new_file(out, force=force) if out else None
     from unsee import benchmark, folder
 
-    records = benchmark.read_results(Path(results))
+    records, asked = benchmark.read_results(Path(results)), benchmark.read_asked(Path(results))
     name = Path(results).resolve().name
     if page:
-        text = benchmark.into_page(Path(page), name, benchmark.page_block(name, records))
+        block = benchmark.page_block(name, records, asked)
+        text = benchmark.into_page(Path(page), name, block)
         folder.write(Path(page), text.encode())
         print(page)
         return
-    text = f"{getattr(benchmark, f'as_{format_}')(records).rstrip()}\n"
+    text = f"{getattr(benchmark, f'as_{format_}')(records, asked).rstrip()}\n"
     if path is None:
         print(text, end="")
     else:
@@ -139,7 +141,8 @@ def bench_plot(
     """Draw distance to retraining against seconds and image gradients, an SVG for each rule."""
     from unsee import benchmark, folder
 
-    drawn = benchmark.pareto(benchmark.read_results(Path(results)))
+    place = Path(results)
+    drawn = benchmark.pareto(benchmark.read_results(place), benchmark.read_asked(place))
     if not drawn:
         raise RunError(f"Expected distances to a retrained model in {results}, got none")
     place = Path(out or results)
@@ -178,9 +181,9 @@ def bench_check(
 
     Ends with exit code 3 if a figure is off by more than the tolerance.
 
-    With --accept one cell of each method whose code has changed since. Where it comes out alike,
-    all cells of the method stand for the code of today, and say so; else unsee bench run measures
-    them again. Other machines round otherwise: --against compares with what the code of before gave
+    With --accept one cell of each method whose code has changed since, of whole classes and of
+    other images. Where it comes out alike, all such cells of the method stand for the code of
+    today, and say so; else unsee bench run measures them again. Other machines round otherwise: --against compares with what the code of before gave
     on this one.
     """
     import secrets

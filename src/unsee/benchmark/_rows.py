@@ -1,0 +1,242 @@
+"""From cells to the rows of a table: references, controls, and methods by their distance."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from unsee.benchmark._results import CONTROLS, Asked, Record, gap, interval, is_unsuited, value
+from unsee.benchmark._statistics import Distances, Figure, mean, ranked
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of the table."""
+
+    name: str
+    title: str
+    of: Callable[[Record], float | None]
+    places: int = 3
+    measurement: str = ""  # whose own interval stands in where there is one seed
+
+
+def _measured(name: str, title: str) -> Column:
+    return Column(name, title, lambda record: value(record, name), measurement=name)
+
+
+COLUMNS = (
+    Column("js_distance", "JS", lambda r: value(r, "js_distance"), measurement="js_distance"),
+    _measured("forget_accuracy", "forget"),
+    _measured("retain_accuracy", "retain"),
+    _measured("test_accuracy", "test"),
+    _measured("forgotten_test_accuracy", "test, gone"),
+    _measured("membership_auc", "AUC"),
+    Column("membership_gap", "AUC gap", gap),
+    _measured("probe_recall", "probe"),
+    _measured("few_shot_recall", "few-shot"),
+    _measured("relearn_recall", "relearn"),
+    _measured("evidence_remaining", "evidence"),
+    Column("seconds", "seconds", lambda r: r.get("seconds"), 1),
+    Column("image_gradients", "gradients", lambda r: r.get("image_gradients"), 0),
+    Column("retain_share", "retain used", lambda r: r.get("retain_share"), 2),
+)
+RANKED = COLUMNS[0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method, control or reference on one rule of one data set."""
+
+    data: str
+    forget: str
+    method: str
+    kind: str  # reference, control, or what of the images that stay it is shown
+    figures: dict[str, Figure] = field(default_factory=dict)
+    seeds: int = 0  # asked for
+    n: int = 0  # of them finished
+    failed: tuple[str, ...] = ()  # reasons
+    unsuited: bool = False  # it is not for such a rule, and was not asked
+    place: str = ""  # best, tied, or none of these
+    p: float | None = None  # adjusted, against the best
+    remarks: tuple[str, ...] = ()  # why it is not to be compared with the others
+
+    @property
+    def missing(self) -> int:
+        """Seeds that were asked for, and neither finished nor failed."""
+        return 0 if self.unsuited else self.seeds - self.n - len(self.failed)
+
+
+def tables(
+    records: Sequence[Record], asked: Asked | None = None
+) -> dict[tuple[str, str], list[Row]]:
+    """Return the rows of every data set and rule: references, controls, methods by distance.
+
+    Args:
+        records: of cells.
+        asked: what the grid asks for; None: what there is, and nothing is missing.
+
+    """
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record["cell"]["data"], record["cell"]["forget"]), []).append(record)
+    return {
+        group: _rows(*group, some, asked.of(*group) if asked else None)
+        for group, some in groups.items()
+    }
+
+
+def _rows(
+    data: str, forget: str, records: list[Record], asked: list[Record] | None = None
+) -> list[Row]:
+    wanted = [record["cell"] for record in records] if asked is None else asked
+    by: dict[str, list[Record]] = {each["method"]: [] for each in wanted}
+    for record in records:
+        by.setdefault(record["cell"]["method"], []).append(record)
+    seeds = Counter(each["method"] for each in wanted)
+    unlike = _unlike(by, None if asked is None else {x["name"]: x["settings"] for x in asked})
+    held = _held_out(by)
+    rows = [
+        replace(_row(data, forget, m, some, seeds[m]), remarks=(*unlike[m], *held[m]))
+        for m, some in by.items()
+    ]
+    if not any(row.missing for row in rows):
+        alike = {m: _apart(x) for m, x in by.items() if m not in CONTROLS and not unlike[m]}
+        places = ranked(alike, {each["seed"] for each in wanted})
+        unplaced: tuple[str, float | None] = ("", None)
+        ranks = [places.get(row.method, unplaced) for row in rows]
+        rows = [replace(r, place=place, p=p) for r, (place, p) in zip(rows, ranks, strict=True)]
+    controls = sorted((r for r in rows if r.kind == "control"), key=lambda r: r.method)
+    methods = sorted((r for r in rows if r.kind != "control"), key=_distance)
+    usual = [r for m, some in by.items() if not (unlike[m] or held[m]) for r in some]
+    return [*_references(data, forget, usual or records), *controls, *methods]
+
+
+def _unlike(
+    by: dict[str, list[Record]], settings: dict[str, str] | None
+) -> dict[str, tuple[str, ...]]:
+    """Say of every method why its figures cannot be ranked with those of the others."""
+    usual = _usual(by, _models)
+    found = {}
+    for method, some in by.items():
+        told = []
+        odd = [
+            r
+            for r in some
+            if settings is not None and settings.get(r["cell"]["name"]) != r.get("settings")
+        ]
+        if odd:
+            told.append(f"{len(odd)} of its cells are of other settings than the grid's")
+        other = {r["cell"]["seed"] for r in _done(some) if _models(r) != usual[r["cell"]["seed"]]}
+        if other:
+            told.append(
+                f"measured beside other models (seeds {', '.join(map(str, sorted(other)))})"
+            )
+        found[method] = tuple(told)
+    return found
+
+
+def _held_out(by: dict[str, list[Record]]) -> dict[str, tuple[str, ...]]:
+    """Say of every method whether it was audited on other test images than most."""
+    usual = _usual(by, _tested)
+    found = {}
+    for method, some in by.items():
+        odd = [r for r in _done(some) if _tested(r) != usual[r["cell"]["seed"]]]
+        told = [
+            f"audited on {_tested(r)} test images, others on {usual[r['cell']['seed']]}: the rest "
+            "was held out, for it or its tuning to look at"
+            for r in odd[:1]
+        ]
+        found[method] = tuple(told)
+    return found
+
+
+def _done(records: list[Record]) -> list[Record]:
+    return [record for record in records if not record["failed"]]
+
+
+def _models(record: Record) -> str:
+    """Name the original and the retrained model that a cell was measured beside."""
+    return json.dumps(record.get("digests"), sort_keys=True)
+
+
+def _tested(record: Record) -> str:
+    return str(record.get("counts", {}).get("test"))
+
+
+def _usual(by: dict[str, list[Record]], of: Callable[[Record], str]) -> dict[int, str]:
+    """Return by seed what most of its cells have."""
+    counts: dict[int, Counter[str]] = {}
+    for record in (r for some in by.values() for r in _done(some)):
+        counts.setdefault(record["cell"]["seed"], Counter())[of(record)] += 1
+    return {seed: count.most_common(1)[0][0] for seed, count in counts.items()}
+
+
+def _distance(row: Row) -> tuple[float, str]:
+    found = row.figures.get(RANKED.name)
+    return (found.value if found else math.inf, row.method)
+
+
+def _row(data: str, forget: str, method: str, records: list[Record], seeds: int) -> Row:
+    done = _done(records)
+    reasons = tuple(record["failed"] for record in records if record["failed"])
+    kind = "control" if method in CONTROLS else records[0]["shown"] if records else "missing"
+    if reasons and all(map(is_unsuited, reasons)):
+        return Row(data, forget, method, kind, unsuited=True)
+    asked = max(seeds, len(records))  # a result of no cell of the grid is shown, too
+    return Row(data, forget, method, kind, _figures(done), asked, len(done), reasons)
+
+
+def _figures(records: list[Record]) -> dict[str, Figure]:
+    found = {}
+    for column in COLUMNS:
+        values = [x for record in records if (x := column.of(record)) is not None]
+        if values:
+            one = next(record for record in records if column.of(record) is not None)
+            alone = interval(one, column.measurement) if column.measurement else None
+            found[column.name] = mean(values, alone)
+    return found
+
+
+def _references(data: str, forget: str, records: list[Record]) -> list[Row]:
+    """Return the original and the retrained model as rows: the same for every method of a seed."""
+    first: dict[int, Record] = {}
+    for record in records:
+        if not record["failed"]:
+            first.setdefault(record["cell"]["seed"], record)
+    rows = []
+    for model, stage in (("original", "train"), ("retrained", "retrain")):
+        seen = [_as_if_unlearned(r, model, stage) for r in first.values() if model in r["models"]]
+        if seen:
+            figures, n = _figures(seen), len(seen)
+            rows.append(Row(data, forget, model, "reference", figures, n, n))
+    return rows
+
+
+def _as_if_unlearned(record: Record, model: str, stage: str) -> Record:
+    models = record["models"]
+    cost = record.get("reference", {}).get(stage) or {}
+    return {
+        "models": {"unlearned": models[model], "retrained": models.get("retrained", {})},
+        "seconds": cost.get("seconds"),
+        "image_gradients": cost.get("image_gradients"),
+        "retain_share": 1.0,
+    }
+
+
+def _apart(records: list[Record]) -> dict[int, Distances]:
+    """Return each forgotten image's distance, by seed."""
+    done = (record for record in records if not record["failed"] and record["apart"])
+    return {r["cell"]["seed"]: np.asarray(r["apart"], np.float64) for r in done}
+
+
+def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return every machine and set of versions that cells were measured with, once."""
+    seen: list[dict[str, Any]] = []
+    for record in records:
+        if not record["failed"] and record["environment"] not in seen:
+            seen.append(record["environment"])
+    return seen

@@ -1,0 +1,47 @@
+"""Who computes when, and with how many threads: several grids may share folders and cores."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unsee.errors import StorageError, to_write
+
+
+@contextmanager
+def turn(lock: Path) -> Iterator[None]:
+    """Wait until no other process is inside with the same file.  Raises StorageError."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise StorageError(to_write(str(lock), error)) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with this many threads inside; with 0, as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def at_most(number: int) -> Iterator[None]:
+    """Compute with no more threads than this; with 0, as many as before.
+
+    One number for all models and cells of a grid, so that a cell and what it is compared with round
+    alike, however many of them are left to do.
+    """
+    import torch
+
+    with threads(min(number or torch.get_num_threads(), torch.get_num_threads())):
+        yield
