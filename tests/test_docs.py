@@ -45,6 +45,15 @@ def test_every_measurement_is_defined(audit):
     assert not [name for name in audit.names if f"`{name}`" not in text]
 
 
+def test_what_audits_may_be_asked_by_stands_beside_their_measurements():
+    text = (ROOT / "docs" / "audits.md").read_text()
+    parts = [part.partition("\n\n| name")[::2] for part in text.split("\n## ")]
+    for name, audit in AUDITS.items():
+        asked = [rows for head, rows in parts if re.search(rf"Asked [^|]*`{name}`", head)]
+        defined = "".join(asked)
+        assert asked and not [x for x in audit.names if f"`{x}`" not in defined], name
+
+
 def test_the_readme_names_every_source_rule_and_method():
     text = (ROOT / "README.md").read_text()
     assert not [name for name in SOURCES if f"`{name}" not in text]
