@@ -183,8 +183,8 @@ def bench_check(
 
     With --accept one cell of each method whose code has changed since, of whole classes and of
     other images. Where it comes out alike, all such cells of the method stand for the code of
-    today, and say so; else unsee bench run measures them again. Other machines round otherwise: --against compares with what the code of before gave
-    on this one.
+    today, and say so; else unsee bench run measures them again. Other machines round otherwise:
+    --against compares with what the code of before gave on this one.
     """
     import secrets
 
