@@ -330,3 +330,36 @@ def test_nothing_is_told_beside_a_verdict_that_has_nothing_to_hold_against():
     assert judged(k=1, table=DEEP, relearn_recall=wide)["reasons"] == judged(k=1)["reasons"]
     same = DEEP | {"relearn_recall": (0.93, 0.97)}  # the original relearns as retrained models do
     assert judged(k=1, table=same, relearn_recall=0.97)["reasons"] == judged(k=1)["reasons"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_green_needs_every_audit_of_the_policy(gone):
+    assert kind(gone=gone)[0] == "green"
+    for name in (CLASSES if gone else SINGLE).keys() - {"few_shot_recall"}:
+        light, what = kind(gone=gone, **{name: None})
+        assert (light, what) == ("amber", "not all was asked")
+    assert kind(few_shot_recall=None) == ("amber", "depth not tested")
+
+
+def test_of_few_images_one_more_or_less_is_no_sign():
+    """Retrained models that all get the same five images right have a band without width."""
+    table = SINGLE | {"forget_accuracy": (1.0, 1.0)}
+    for n, light in ((5, "amber"), (1000, "red")):
+        four_of_five = Measurement(0.8, 0.4, 0.95, n)
+        found = kind(k=2, gone=False, table=table, spread=0.0, forget_accuracy=four_of_five)
+        assert found[0] == light
+    found = judged(k=2, gone=False, forget_accuracy=Measurement(0.8, 0.4, 0.95, 5))
+    assert found["audits"]["forget_accuracy"]["margin"] == pytest.approx(0.3)
+
+
+def test_damage_against_few_retrained_models_is_surely_below_them():
+    table = SINGLE | {"test_accuracy": (0.9, 0.9)}
+    unsure = Measurement(26 / 30, 0.7, 0.95, 30)
+    assert kind(k=1, gone=False, table=table, test_accuracy=unsure)[0] == "amber"
+    table = SINGLE | {"retain_accuracy": (1.0, 1.0)}
+    assert kind(k=1, gone=False, table=table, retain_accuracy=Measurement(0.975, 0.87, 1, 40)) == (
+        "amber",
+        "one reference",
+    )
+    sure = Measurement(0.8, 0.75, 0.85, 1000)
+    assert kind(k=1, gone=False, test_accuracy=sure) == ("red", "damaged")

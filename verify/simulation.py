@@ -22,6 +22,11 @@ ASCENDED = TESTED[:8]
 FEWER = (2, 4, 8, 16)  # retrained models
 LEFT_IN = (0.01, 0.05, 0.10, 0.25)  # shares of the forget set that stay in training
 NAMES = load_policy().classes
+IMAGES = {  # behind each number, of digits: at least
+    **dict.fromkeys(("forget_accuracy", "membership_auc"), 144),
+    **dict.fromkeys(("forgotten_test_accuracy", "few_shot_recall"), 37),
+    **{"retain_accuracy": 1291, "test_accuracy": 323},
+}
 Values = dict[str, list[float] | None]  # value, low, high
 Cells = dict[str, Values]
 
@@ -38,7 +43,7 @@ def judged(
     """Return the verdict on one model."""
 
     def numbers(found: Values) -> dict[str, Measurement | None]:
-        return {name: x and Measurement(*x, n=1) for name, x in found.items()}
+        return {name: x and Measurement(*x, n=IMAGES[name]) for name, x in found.items()}
 
     run = Run(
         data={},

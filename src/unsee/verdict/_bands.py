@@ -9,6 +9,8 @@ from unsee.nouns import Measurement
 
 State = Literal["inside", "above", "below", "unknown"]
 UTILITY = frozenset({"retain_accuracy", "test_accuracy"})  # only a fall of these is a fault
+SHARES = UTILITY | {"forget_accuracy", "forgotten_test_accuracy", "few_shot_recall"}  # of images
+STEPS = 1.5  # images
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,25 @@ def judged(
     above = value > high and name not in UTILITY
     state: State = "above" if above else "below" if value < low else "inside"
     return Judged(*own, low, high, margin, not low <= original <= high, state)
+
+
+def margin_for(name: str, n: int, margin: float) -> float:
+    """Return the margin of an audit over ``n`` images: of shares at least one and a half of them.
+
+    Retrained models may all get the same few images right, so that their band has no width; one
+    image more or less is then no sign of anything.
+    """
+    return max(margin, STEPS / n) if name in SHARES and n else margin
+
+
+def far_below(audit: Judged) -> bool:
+    """Say whether accuracy is more than twice the margin below the retrained models', and surely.
+
+    Surely: its own interval lies below them, too.
+    """
+    if audit.reference is None:
+        return False
+    return audit.value < audit.reference - 2 * audit.margin and audit.value_high < audit.reference
 
 
 def nearer_to_original(audit: Judged) -> bool:

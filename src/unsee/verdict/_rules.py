@@ -20,12 +20,14 @@ from unsee.nouns import Run
 from unsee.verdict._bands import (
     UTILITY,
     Judged,
+    far_below,
     judged,
+    margin_for,
     nearer_in_all,
     nearer_to_original,
 )
 from unsee.verdict._beside import beside
-from unsee.verdict._policy import ESSENTIAL, Policy
+from unsee.verdict._policy import Policy
 
 DEPTH = "few_shot_recall"
 LOST = 0.05  # of accuracy on what stays, against the original: damage, whatever retraining gives
@@ -70,8 +72,8 @@ SENTENCES = {
     "model is too few to say more.",
     "too few references": "No audit of the policy speaks against the forgetting, but the "
     "retrained models are too few to say more.",
-    "not all was asked": "No audit of the policy speaks against the forgetting, but one that a "
-    "verdict cannot do without was not asked.",
+    "not all was asked": "No audit of the policy speaks against the forgetting, but not all of "
+    "them were measured.",
     "no reference": "No verdict: there is no retrained model to hold this one against.",
 }
 
@@ -114,7 +116,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     for name in names:
         now, old = after[name], before[name]
         if now is not None and old is not None:
-            values, margin = references[name], policy.margins[name]
+            values, margin = references[name], margin_for(name, now.n, policy.margins[name])
             audits[name] = judged(name, now, old.value, values, level, margin)
     found = decided(audits, k, gone, policy)
     return {
@@ -158,7 +160,8 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
         return Verdict("grey", "cannot tell", (why,))
     if k < policy.green_needs:
         return Verdict("amber", "too few references", (_more(policy, k),))
-    if unasked := [TITLES[name] for name in ESSENTIAL if name not in audits]:
+    needed = [name for name in policy.audits(gone) if name != DEPTH]  # whose lack has its own kind
+    if unasked := [TITLES[name] for name in needed if name not in audits]:
         return Verdict("amber", "not all was asked", (f"Not measured: {', '.join(unasked)}.",))
     if gone and DEPTH not in powerful:
         why = f"The original lies inside the band of {TITLES[DEPTH]}, or it was not measured."
@@ -197,8 +200,7 @@ def _against_few(audits: Audits) -> Audits:
     return {
         name: a
         for name, a in audits.items()
-        if a.reference is not None
-        and (a.value < a.reference - 2 * a.margin if name in UTILITY else nearer_to_original(a))
+        if a.reference is not None and (far_below(a) if name in UTILITY else nearer_to_original(a))
     }
 
 
