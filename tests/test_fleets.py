@@ -25,7 +25,7 @@ from unsee.models import read
 from unsee.nouns import Config
 from unsee.pipeline import run
 from unsee.preparation import prepare
-from unsee.references import checkpoints
+from unsee.references import checkpoints, named_oracles
 
 K = 5
 
@@ -358,3 +358,13 @@ def test_progress_of_a_fleet_is_told(config, fleet):
 def test_a_generator_is_of_its_purpose_alone():
     draws = {int(torch.randint(2**60, (), generator=generator(0, p))) for p in ("a", "b", "a")}
     assert len(draws) == 2
+
+
+def test_a_copy_of_a_retrained_model_is_no_second_one(tmp_path, fleet):
+    found = checkpoints(fleet)
+    for number, path in enumerate(found[:2]):
+        (tmp_path / f"mine-{number}.safetensors").write_bytes(path.read_bytes())
+    assert len(named_oracles(str(tmp_path))) == 2
+    (tmp_path / "mine-best.safetensors").write_bytes(found[1].read_bytes())
+    with pytest.raises(ModelError, match="got mine-1.* and mine-best.* with the same content"):
+        named_oracles(str(tmp_path))

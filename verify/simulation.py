@@ -25,7 +25,8 @@ NAMES = load_policy().classes
 IMAGES = {  # behind each number, of digits: at least
     **dict.fromkeys(("forget_accuracy", "membership_auc"), 144),
     **dict.fromkeys(("forgotten_test_accuracy", "few_shot_recall"), 37),
-    **{"retain_accuracy": 1291, "test_accuracy": 323},
+    "retain_accuracy": 1291,
+    "test_accuracy": 323,
 }
 Values = dict[str, list[float] | None]  # value, low, high
 Cells = dict[str, Values]

@@ -31,7 +31,7 @@ def named_oracles(oracle: str) -> tuple[Path, ...]:
     """Return the checkpoints that ``--oracle`` names.
 
     Raises:
-        ModelError: if it names a folder without any.
+        ModelError: if it names a folder without any, or with one of them twice.
 
     """
     if oracle in NOT_FILES:
@@ -40,11 +40,23 @@ def named_oracles(oracle: str) -> tuple[Path, ...]:
     if not place.is_dir():
         return (place,)
     if found := checkpoints(place):
+        _no_copies(found)
         return tuple(found)
     raise ModelError(
         f"Expected retrained models (*.safetensors) in the folder {place} of --oracle, got none: "
         "unsee oracles trains them"
     )
+
+
+def _no_copies(found: list[Path]) -> None:
+    """Refuse a model and a copy of it: they would count as two that agree."""
+    first: dict[str, Path] = {}
+    for path in found:
+        if (other := first.setdefault(digest(path), path)) != path:
+            raise ModelError(
+                f"Expected retrained models that differ in the folder {path.parent} of --oracle, "
+                f"got {other.name} and {path.name} with the same content: leave one of them out"
+            )
 
 
 def asked(split: Split) -> dict[str, str]:
