@@ -377,9 +377,9 @@ def test_what_cannot_be_served_is_refused_before_anything_is_written(
 
 def test_a_fleet_is_no_model_to_compare_a_sequence_with(served, config, tmp_path):
     _, folder, _ = served
-    for name in ("a", "b"):
+    for name in ("01", "02"):
         (tmp_path / f"{name}.safetensors").write_bytes(
-            (folder / "01" / "model.safetensors").read_bytes()
+            (folder / name / "model.safetensors").read_bytes()
         )
     with pytest.raises(OptionError, match="a folder of several"):
         planned(replace(config, oracle=str(tmp_path)), TWICE)
