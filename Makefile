@@ -10,7 +10,7 @@
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
 # make torture  200 kills and 200 failing writes in the real pipeline: 16 minutes on two idle cores
 # make bench      all methods on digits, tables and pictures: what is not there; all 520 cells made
-#                 again (--results DIR --work DIR) take an hour, and at most 2.5 hours, on two cores
+#                 again (--results DIR --work DIR) take 75 minutes, and at most 2.5 hours, on two cores
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes
 # make bench-growth  what grows with what: half an hour on two idle cores
