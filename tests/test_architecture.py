@@ -16,7 +16,17 @@ LAYERS = [
     *("errors", "events", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
     *("functional", "data", "models", "distributed", "training", "matching", "explanation"),
     "methods",
-    *("testing", "audits", "locking", "folder", "unnamed", "accounting", "verdict", "reporting"),
+    *(
+        "testing",
+        "audits",
+        "locking",
+        "ownership",
+        "folder",
+        "unnamed",
+        "accounting",
+        "verdict",
+        "reporting",
+    ),
     *(
         "requirements",
         "references",

@@ -132,3 +132,12 @@ def test_a_fault_in_code_that_came_along_names_its_place_and_is_no_bug(
     assert f"unsee: Expected {tmp_path / name}.py:5 to do its work, got" in told
     assert line in told and "bug in unsee" not in told, "its own lines are above"
     assert not (tmp_path / "x").exists()
+
+
+def test_a_mistake_in_the_syntax_of_ones_own_file_is_told_as_ones_own(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("def net(:\n")
+    with pytest.raises(SyntaxError) as caught:
+        compile(file.read_text(), str(file), "exec")
+    code, told = verdict(caught.value)
+    assert code == 2 and f"Expected {file}:1 to do its work, got SyntaxError" in told

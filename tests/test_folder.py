@@ -384,3 +384,37 @@ def test_a_part_that_a_killed_process_left_goes_with_the_next_write(tmp_path):
         path.write_text("half")
     write(tmp_path / "audit.json", b"{}")
     assert not left.exists() and all(path.exists() for path in (alive, *others))
+
+
+def test_a_config_json_of_another_program_is_not_ours_to_replace(tmp_path):
+    """As Hugging Face writes it, beside a model of the name that ours have."""
+    files = {CONFIG: '{"architectures": ["Net"]}', "model.safetensors": "mine"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for begun in ("continue", "refuse", "replace"):
+        with pytest.raises(RunError, match="'config.json'"):
+            with opened(tmp_path, WORDS, begun):
+                pass
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+    assert names(tmp_path) == sorted(files)
+
+
+@pytest.mark.parametrize("form", ["{}", "ids={}"])
+def test_a_run_does_not_replace_the_folder_that_it_needs_a_file_of(tmp_path, form):
+    place, file = tmp_path / "run", tmp_path / "run" / "original.safetensors"
+    with opened(place, WORDS):
+        file.write_bytes(b"weights")
+    words = json.dumps({"seed": 1, "model": None, "earlier": [form.format(file)]})
+    with pytest.raises(RunError, match="needs nothing of the folder .*original.safetensors"):
+        with opened(place, words, "replace"):
+            pass
+    assert file.read_bytes() == b"weights" and (place / CONFIG).read_text() == WORDS
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(file)
+    with pytest.raises(RunError, match=r"link\.safetensors"):
+        with opened(place, json.dumps({"model": str(link)}), "replace"):
+            pass
+    (place / "ids.txt").write_text("mine")  # which nobody removes
+    words = {"model": str(tmp_path / "elsewhere"), "method": str(place), "oracle": "\0"}
+    with opened(place, json.dumps(words | {"forget": f"ids={place / 'ids.txt'}"}), "replace"):
+        assert not file.exists() and (place / "ids.txt").exists()

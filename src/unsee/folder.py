@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,15 +20,19 @@ from unsee import events, ranks
 from unsee.errors import RunError, StorageError, to_write
 from unsee.locking import held
 from unsee.nouns import Run
-
-CONFIG, STAGES, EVENTS, LOCK = "config.json", "stages.json", "events.jsonl", ".lock"
-CERTIFICATE = "certificate.json"
-FILES = (
-    *(CONFIG, STAGES, EVENTS, "original.safetensors", "model.safetensors", "model.pt"),
-    *("retrained.safetensors", "references", "audit.json", "arrays.npz", "report.html", "figures"),
-    CERTIFICATE,
+from unsee.ownership import (
+    CERTIFICATE as CERTIFICATE,
+    CONFIG as CONFIG,
+    EVENTS as EVENTS,
+    FILES as FILES,
+    LOCK as LOCK,
+    PART,
+    STAGES as STAGES,
+    clear as clear,
+    refuse_inputs,
+    refuse_strangers,
 )
-PART = re.compile(r".+\.(\d+)-[0-9a-f]{8}\.part")  # what write() leaves where it was killed
+
 Facts = dict[str, Any]
 Begun = Literal["continue", "refuse", "replace"]  # what to do with a run that is there already
 
@@ -167,7 +170,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
         begun: with "refuse" only a new folder will do, with "replace" a run in it is removed.
 
     Raises:
-        RunError: if the folder holds anything else; it is as it was.
+        RunError: if the folder holds anything else, or what the run needs; it is as it was.
         BusyError: if another process works in it.
         StorageError: if it cannot be written.
 
@@ -175,7 +178,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
     if not ranks.leads():
         yield Folder(path)
         return
-    _refuse_strangers(path)
+    refuse_strangers(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("a+")
@@ -183,6 +186,7 @@ def opened(path: Path, config: str, begun: Begun = "continue") -> Iterator[Folde
         raise StorageError(f"Expected a folder to write at {path}, got {error}") from error
     with lock, held(lock, path):
         if begun == "replace":
+            refuse_inputs(path, config)
             clear(path)
         if not (path / CONFIG).exists():
             write(path / CONFIG, config.encode())
@@ -230,40 +234,6 @@ def _note(log: io.FileIO, event: events.Event) -> None:
             raise OSError("only half a line was written")
     except OSError as error:
         raise StorageError(to_write(repr(log.name), error)) from error
-
-
-def _refuse_strangers(path: Path) -> None:
-    """Raise RunError if a folder holds files and none of them says that a run made them."""
-    if path.is_dir() and not (path / CONFIG).exists():
-        for file in path.iterdir():
-            if file.name not in (LOCK, EVENTS) and not PART.fullmatch(file.name):
-                raise RunError(
-                    f"Expected a new folder or one of a run, got {path} with {file.name!r}"
-                )
-
-
-def clear(path: Path) -> None:
-    """Remove what a run left in a folder, so that another may begin; leave all other files alone.
-
-    Raises:
-        RunError: if the folder is not one of a run.
-
-    """
-    _refuse_strangers(path)
-    words = (path / CONFIG).read_bytes() if (path / CONFIG).exists() else b""
-    for mark, kind in ((b'"ids_digest"', "a fleet"), (b'"kind": "sequence"', "a sequence")):
-        if mark in words:
-            raise RunError(
-                f"Expected the folder of a run to replace, got {path}, which holds {kind}"
-            )
-    for name in reversed(FILES):  # config.json last: it says whose folder this is
-        file = path / name
-        if file.is_dir():
-            for inner in file.iterdir():
-                inner.unlink()
-            file.rmdir()
-        else:
-            file.unlink(missing_ok=True)
 
 
 def pack_arrays(arrays: dict[str, NDArray[Any]]) -> bytes:

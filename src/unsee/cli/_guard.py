@@ -87,6 +87,8 @@ def own_code(error: Exception) -> str:
     """
     if isinstance(error, UnseeError):
         return ""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
+        return f"{error.filename}:{error.lineno}"  # no step has been in it yet
     installed = (Path(sysconfig.get_path("stdlib")), Path(unsee.__file__).parent)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
