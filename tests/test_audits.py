@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from conftest import conv_net, pattern_data, rng, seeded
 
 from unsee.audits import AUDITS
+from unsee.audits._kin import unseen_kin
 from unsee.data import choose
+from unsee.errors import UnseeWarning
 from unsee.methods import find
 from unsee.nouns import Maps, Measurement, Seen, Split, View
 from unsee.pipeline import audit as audit_all, look, unlearn
@@ -148,10 +151,11 @@ def test_does_not_mind_the_order_of_images(audit, view, patterns):
 
 def test_says_when_the_question_does_not_arise(audit, trained, some):
     found = asked(audit, seen_by(trained, some), some)
-    for_classes = {"forgotten_test_accuracy", "probe_recall", "few_shot_recall"}
+    for_classes = {"most_remembered_class", "probe_recall", "few_shot_recall"}
     for name in {*audit.names} & for_classes:
         assert found[name] is None
-    for name in {*audit.names} & {"forget_accuracy", "membership_auc", "evidence_remaining"}:
+    answered = {"forget_accuracy", "forgotten_test_accuracy", "membership_auc"}
+    for name in {*audit.names} & (answered | {"evidence_remaining"}):
         assert isinstance(found[name], Measurement)
 
 
@@ -160,6 +164,7 @@ def test_a_model_without_maps_has_no_evidence_and_all_other_numbers(audit, blind
     open_questions = {name for name in audit.names if found[name] is None}
     expected = {
         "evidence": {*audit.names},
+        "accuracy": {"most_remembered_class"},  # there is one alone
         "distance": {*audit.names} - {"zrf"},  # the original has nothing to be compared with
         "stages": {"cka_original", "cka_retrained", "cka_retrained_retain"},  # of 4 images
         "recovery": {"information_difference"},
@@ -235,6 +240,7 @@ def test_accuracy_by_hand(patterns):
         "retain_accuracy": 1.0,
         "test_accuracy": 0.5,
         "forgotten_test_accuracy": 0.5,
+        "most_remembered_class": None,
         "test_accuracy/a": pytest.approx(2 / 3),
         "test_accuracy/b": 0.0,
         "test_accuracy/c": 0.5,
@@ -409,3 +415,54 @@ def test_what_cannot_be_asked_is_noted(trained):
     run = audit_all(choose(data[here], "class=c"), original=trained, unlearned=trained)
     assert run.measurements["unlearned"]["forgotten_test_accuracy"] is None
     assert any("no test images of the forgotten ['c']" in note for note in run.notes)
+
+
+def mixed():
+    """All images of c are to go, and half of those of a."""
+    train = pattern_data().part("train")
+    a, c = ((train.labels == number).nonzero()[:, 0] for number in (0, 2))
+    with pytest.warns(UnseeWarning, match="takes every training image"):
+        return choose(pattern_data(), torch.cat([a[: len(a) // 2], c]))
+
+
+def test_unseen_images_are_of_the_classes_of_the_forgotten_ones(trained, patterns, some):
+    whole, single = seen_by(trained, patterns), seen_by(trained, some)
+    assert unseen_kin(whole, patterns) is whole.unseen
+    assert unseen_kin(single, some) is single.unseen  # of all classes
+    few = dataclasses.replace(single, forget=single.forget[single.forget.labels == 1])
+    assert {*unseen_kin(few, some).labels.tolist()} == {1}
+    split = mixed()
+    view = seen_by(trained, split)
+    assert split.gone == (2,) and {*view.unseen.labels.tolist()} == {2}
+    kin = unseen_kin(view, split)
+    assert {*kin.labels.tolist()} == {0, 2} and len(kin.logits) == len(kin.features)
+    found = asked(AUDITS["accuracy"], view, split)
+    right = (kin.logits.argmax(1) == kin.labels).double().mean()
+    assert found["forgotten_test_accuracy"].value == pytest.approx(float(right))
+    assert found["forgotten_test_accuracy"].n == len(found["unseen/right"]) == len(kin.labels)
+    area = asked(AUDITS["membership"], view, split)["membership_auc"]
+    assert area.n == len(view.forget.labels) + len(kin.labels)
+
+
+def test_a_class_that_is_remembered_is_not_hidden_behind_a_large_one():
+    def seen(labels, answers):
+        return Seen(
+            torch.tensor(labels), torch.eye(3)[torch.tensor(answers)], torch.zeros(len(labels), 1)
+        )
+
+    forget = seen([0] * 50 + [1] * 2, [2] * 50 + [1] * 2)
+    empty = seen([2], [2])
+    view = View("unlearned", torch.nn.Identity(), forget, empty, empty, empty)
+    split = SimpleNamespace(gone=(0, 1), classes=("a", "b", "c"))
+    found = AUDITS["accuracy"](view, original=view, retrained=None, split=split, rng=rng())
+    assert found["forget_accuracy"].value < 0.04
+    assert found["most_remembered_class"].value == 1 and found["most_remembered_class"].n == 2
+
+
+def test_a_stray_image_beside_a_class_does_not_bring_its_own_class_in(trained, patterns):
+    view = seen_by(trained, patterns)
+    n = len(view.forget.labels)
+    labels = view.forget.labels.clone()
+    labels[0] = 0
+    stray = dataclasses.replace(view, forget=Seen(labels, view.forget.logits, view.forget.features))
+    assert 1 / n < 0.05 and unseen_kin(stray, patterns) is view.unseen

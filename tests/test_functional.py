@@ -144,3 +144,23 @@ def test_top_overlap_by_hand():
     assert top_overlap(a, b).tolist() == pytest.approx([1 / 9])
     assert top_overlap(a, a).tolist() == [1]
     assert top_overlap(a, a.flip(1)).tolist() == [0]
+
+
+def test_a_unit_that_is_silent_on_what_stays_does_not_drown_the_others():
+    kept = torch.randn(300, 32, generator=rng(1))
+    labels = torch.arange(300) % 3
+    others = torch.randn(80, 32, generator=rng(2))
+
+    def recall(level):
+        blip = (torch.rand(80, 1, generator=rng(3)) < 0.5).float() * level
+        silent = torch.cat([kept, torch.zeros(300, 1)], 1), torch.cat([others, blip], 1)
+        hits = few_shot_recall(silent[0], labels, silent[1][:40], silent[1][40:], rng=rng(4))
+        return float(hits.double().mean())
+
+    assert recall(0.0) == pytest.approx(recall(1e-4), abs=0.02)
+
+
+def test_where_a_map_is_zero_is_no_top_of_it():
+    one, other = torch.zeros(2, 1, 8, 8)
+    one[0, 0, 0], other[0, 7, 7] = 1.0, 1.0
+    assert top_overlap(one, other).tolist() == [0.0] and top_overlap(one, one).tolist() == [1.0]

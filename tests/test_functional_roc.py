@@ -249,3 +249,28 @@ def test_the_bound_does_not_mind_the_order_of_images_and_needs_two_of_a_kind():
     assert epsilon_bound(ours[:1], theirs, rng=rng()) is None
     assert epsilon_bound(ours, theirs[:1], rng=rng()) is None
     assert epsilon_bound(ours[:2], theirs[:2], rng=rng()).value == 0
+
+
+@pytest.mark.parametrize("p", [2, 3, 5, 9])
+def test_intervals_of_few_scores_hold_chance_as_often_as_they_say(p):
+    draws, n = 400, 300
+    for level, least in ((0.95, 0.93), (0.996, 0.985)):
+        found = [
+            auc_interval(
+                torch.rand(p, generator=rng(s)), torch.rand(n, generator=rng(-1 - s)), level
+            )
+            for s in range(draws)
+        ]
+        assert sum(x.low <= 0.5 <= x.high for x in found) / draws >= least
+
+
+def test_more_than_a_few_scores_have_the_interval_of_delong():
+    ours, theirs = torch.rand(10, generator=rng(1)), torch.rand(40, generator=rng(2))
+    found, placed = auc_interval(ours, theirs), (ours[:, None] > theirs).double()
+    variance = placed.mean(1).var() / 10 + placed.mean(0).var() / 40
+    odds, slope = math.log(found.value / (1 - found.value)), found.value * (1 - found.value)
+    ends = [
+        1 / (1 + math.exp(-odds - side * 1.959964 * float(variance.sqrt()) / slope))
+        for side in (-1, 1)
+    ]
+    assert [found.low, found.high] == pytest.approx(ends, rel=1e-5)

@@ -22,6 +22,7 @@ from unsee.reporting._relearn import relearning
 from unsee.reporting._roc import roc
 from unsee.reporting._stages import by_stage
 from unsee.reporting._style import stages
+from unsee.reporting._svg import Sheet
 
 NEEDED = {  # the picture, and the arrays without which there is none
     losses: "/loss",
@@ -293,3 +294,12 @@ def test_relearning_shows_both_ways_for_every_model():
 def test_the_page_of_a_large_run_with_pictures_of_noise_stays_below_six_megabytes():
     text = page(large(side=96))
     assert len(text.encode()) < 6e6 and text.count("<image") > 200
+
+
+def test_a_name_that_looks_like_a_place_for_words_is_written_as_it_is():
+    sheet = Sheet("odd", 100, 40)
+    for text in ("«99»", "«0»", '<g id="hint-7">'):
+        sheet.write(5, 10, text)
+    drawn = sheet.svg("alt")
+    assert drawn.count("«99»") == drawn.count("«0»") == 1
+    assert "&lt;g id=" in drawn and "<title>" not in drawn

@@ -363,3 +363,47 @@ def test_damage_against_few_retrained_models_is_surely_below_them():
     )
     sure = Measurement(0.8, 0.75, 0.85, 1000)
     assert kind(k=1, gone=False, test_accuracy=sure) == ("red", "damaged")
+
+
+def with_both(k, *, staying, forget=0.86):
+    """All images of a small class are to go, and many of a class that stays."""
+    rng, table = np.random.default_rng(0), CLASSES | {"forget_accuracy": (0.864, 0.99)}
+    run = Run(
+        data={},
+        forget={"gone": ["cat"], "staying": staying, "count": 110},
+        measurements={
+            "original": {name: number(both[1]) for name, both in table.items()},
+            "unlearned": {n: number(both[0]) for n, both in table.items()}
+            | {"forget_accuracy": number(forget)},
+        },
+        environment={},
+        seed=0,
+        references={
+            name: [both[0] + x for x in rng.normal(0, 0.004, k)] for name, both in table.items()
+        },
+    )
+    return verdict(run, POLICY)
+
+
+def test_of_classes_that_go_and_images_of_others_nobody_knows_the_aim():
+    assert with_both(0, staying=0)["kind"] == "still remembers"
+    assert with_both(0, staying=2)["kind"] == "still remembers"
+    assert with_both(0, staying=100)["kind"] == "no reference"
+    assert with_both(12, staying=100)["light"] == "green"
+    assert with_both(12, staying=100, forget=0.97)["light"] == "red"
+
+
+def test_single_images_are_held_against_unseen_ones_of_their_classes():
+    """An easy class: right more often than test images are, whoever never saw it."""
+    table = SINGLE | {"forget_accuracy": (0.96, 0.986), "test_accuracy": (0.889, 0.889)}
+    assert kind(k=0, gone=False, table=table)[0] == "red"
+    table |= {"forgotten_test_accuracy": (0.958, 0.96)}
+    assert kind(k=0, gone=False, table=table) == ("grey", "no reference")
+
+
+def test_one_class_of_several_that_is_remembered_is_red_whatever_the_mean_says():
+    table = CLASSES | {"most_remembered_class": (0.0, 1.0)}
+    assert kind(table=table)[0] == "green"
+    found = judged(table=table, most_remembered_class=Measurement(1.0, 0.93, 1.0, 50))
+    assert (found["light"], found["kind"]) == ("red", "still remembers")
+    assert "remembered most: 1.000" in found["reasons"][0]

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -77,12 +78,16 @@ def described(split: Split) -> Facts:
 
 
 def forgotten(split: Split) -> Facts:
-    """Return what is to go, without naming a single image."""
+    """Return what is to go, without naming a single image.
+
+    ``staying``: how many of the images are of classes of which others stay.
+    """
     return {
         "rule": split.rule,
         "count": len(split.forget),
         "ids_digest": ids_digest(split.forget.ids.tolist(), split.fingerprint),
         "gone": [split.classes[number] for number in split.gone],
+        "staying": int((~np.isin(split.forget.labels.cpu().numpy(), split.gone)).sum()),
     }
 
 

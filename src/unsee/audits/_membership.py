@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from unsee.audits._audit import Answer, audit
+from unsee.audits._kin import unseen_kin
 from unsee.functional import (
     FOLDS,
     auc_interval,
@@ -33,7 +34,7 @@ LEVEL = 0.95
 def membership(
     view: View, *, original: View, retrained: View | None, split: Split, rng: torch.Generator
 ) -> Answer:
-    """Six attacks: forgotten training images against unseen images of the same kind.
+    """Six attacks: forgotten training images against unseen images of the same classes.
 
     Plain names are of the loss attack (Yeom et al., CSF 2018), which calls an image a member for
     its low loss; ``name/ATTACK`` of the others: confidence, entropy, modified_entropy, margin and
@@ -57,9 +58,9 @@ def membership(
     """
     found: Answer = dict.fromkeys(NAMES)
     found["mia_efficacy_svc"] = _efficacy(view, split, rng)
-    if not len(view.unseen.labels):
+    seen = (view.forget, unseen_kin(view, split))
+    if not len(seen[1].labels):
         return found
-    seen = (view.forget, view.unseen)
     forget, unseen = (membership_scores(s.logits, s.labels) for s in seen)
     attacks = {name: (forget[name], unseen[name]) for name in forget}
     learned = learned_scores(*(x for s in seen for x in (s.logits, s.labels)), rng=rng)

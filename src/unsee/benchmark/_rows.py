@@ -33,7 +33,7 @@ COLUMNS = (
     _measured("forget_accuracy", "forget"),
     _measured("retain_accuracy", "retain"),
     _measured("test_accuracy", "test"),
-    _measured("forgotten_test_accuracy", "test, gone"),
+    _measured("forgotten_test_accuracy", "test, kin"),
     _measured("membership_auc", "AUC"),
     Column("membership_gap", "AUC gap", gap),
     _measured("probe_recall", "probe"),

@@ -103,9 +103,10 @@ def _sure(models: list[Tensor], labels: Tensor) -> Tensor:
 
 
 def _kin(job: Job, labels: Tensor) -> Tensor:
-    """Return which test images are of the forgotten kind: all, where single images go."""
+    """Return which test images are of the classes that forgotten ones are of, whole ones first."""
     gone = torch.tensor(job.split.gone)
-    return torch.isin(labels, gone) if len(gone) else torch.ones_like(labels, dtype=torch.bool)
+    alike = torch.isin(labels, gone if len(gone) else job.split.forget.labels.cpu().unique())
+    return alike if len(gone) or alike.any() else torch.ones_like(alike)
 
 
 def _still(job: Job, ours: Tensor, theirs: list[Tensor], labels: dict[str, Tensor]) -> Found:

@@ -79,9 +79,9 @@ def top_overlap(a: Tensor, b: Tensor, *, part: float = 0.2) -> Tensor:
     """Intersection over union of where each of two maps is highest.
 
     Args:
-        a: ``[N, h, w]`` maps.
+        a: ``[N, h, w]`` maps, >= 0, each with a pixel above 0.
         b: ``[N, h, w]`` maps of the same images.
-        part: share of the pixels that count as the top, at least one pixel.
+        part: share of the pixels that count as the top, at least one pixel; what is 0 is no top.
 
     Returns:
         ``[N]`` in 0..1.
@@ -96,7 +96,8 @@ def top_overlap(a: Tensor, b: Tensor, *, part: float = 0.2) -> Tensor:
     for maps in (a, b):
         flat = maps.flatten(1)
         places = flat.topk(k, 1).indices
-        tops.append(torch.zeros_like(flat, dtype=torch.bool).scatter(1, places, True))
+        top = torch.zeros_like(flat, dtype=torch.bool).scatter(1, places, True)
+        tops.append(top & (flat > 0))
     both, either = tops[0] & tops[1], tops[0] | tops[1]
     overlap: Tensor = both.sum(1) / either.sum(1)
     return overlap

@@ -2,6 +2,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+SILENT = 0.01  # of the usual deviation: less tells more of rounding than of images
+
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation ``[D]``; the deviation of one row alone is 0."""
@@ -51,7 +53,8 @@ def few_shot_recall(
 
     Args:
         kept: ``[N, D]`` features of training images of the classes that stay; they also give the
-            mean and deviation that all features are standardised by.
+            mean and deviation that all features are standardised by, each at least a hundredth of
+            the usual deviation: a unit that is silent on them would outshout all others.
         kept_labels: ``[N]``.
         forgotten: ``[F, D]`` features of training images of one forgotten class.
         unknown: ``[M, D]`` features of test images of that class.
@@ -64,6 +67,7 @@ def few_shot_recall(
 
     """
     mean, deviation = _moments(kept)
+    deviation = deviation.clamp_min(SILENT * float(deviation.median()))
     kept, forgotten, unknown = ((x - mean) / deviation for x in (kept, forgotten, unknown))
     means = torch.stack([kept[kept_labels == c].mean(0) for c in kept_labels.unique()])
     unknown = normalize(unknown, dim=1)

@@ -4,11 +4,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import beta, norm, rankdata
+from scipy.stats import beta, norm, rankdata, t as student
 from torch import Tensor
 
 from unsee.nouns import Measurement
 
+FEW = 10  # scores of a set
 Floats = NDArray[np.float64]
 Counts = NDArray[Any]
 
@@ -41,7 +42,8 @@ def auc_interval(
     The interval is symmetrical in the log odds of the area, so that it stays inside 0..1 and that
     of the exchanged sets is its mirror image.  Where the variance is 0, as for sets that nowhere
     overlap, or where a set has one row: as wide as min(P, N) separate pairs allow which all came
-    out alike (Clopper and Pearson).
+    out alike (Clopper and Pearson).  A set of fewer than 10 says little of its own variance: that
+    is then at least that of sets that are alike (Mann and Whitney 1947), with Student's quantile.
 
     Args:
         positive: ``[P]`` scores that should be high.
@@ -59,11 +61,15 @@ def auc_interval(
     value = min(1.0, max(0.0, float(above.mean())))
     fewest = min(p, n)
     variance = above.var(ddof=1) / p + below.var(ddof=1) / n if fewest > 1 else 0.0
+    if 1 < fewest < FEW:
+        variance = max(variance, (p + n + 1) / (12 * p * n) if 0 < value < 1 else variance)
     variance *= 1 + folds / (folds - 1) if folds > 1 else 1
     if variance < 1e-18 or not 0 < value < 1:
         reach = 1 - ((1 - level) / 2) ** (1 / fewest)
         return Measurement(value, max(0.0, value - reach), min(1.0, value + reach), p + n)
-    reach = float(norm.ppf((1 + level) / 2)) * math.sqrt(variance) / (value * (1 - value))
+    tail = (1 + level) / 2
+    quantile = float(student.ppf(tail, fewest - 1) if fewest < FEW else norm.ppf(tail))
+    reach = quantile * math.sqrt(variance) / (value * (1 - value))
     odds = math.log(value / (1 - value))
     low, high = (0.5 + 0.5 * math.tanh((odds + side) / 2) for side in (-reach, reach))
     return Measurement(value, min(value, low), max(value, high), p + n)

@@ -16,6 +16,7 @@ from unsee.nouns._history import (
 )
 from unsee.nouns._run import (
     STAGES as STAGES,
+    STRAY as STRAY,
     Goal as Goal,
     Measurement as Measurement,
     Measurements as Measurements,

@@ -35,6 +35,7 @@ class Measurement:
             raise RunError(f"Expected finite numbers, got {self}")
 
 
+STRAY = 0.05  # of the images to forget: fewer of classes that stay do not count beside whole ones
 Measurements = dict[str, Measurement | None]  # None: the question does not arise here
 
 
@@ -49,7 +50,7 @@ class Run:
     """
 
     data: dict[str, Any]  # name, fingerprint, classes, counts of forget, retain, ...
-    forget: dict[str, Any]  # rule, count, ids_digest, gone (names of the classes that go)
+    forget: dict[str, Any]  # rule, count, ids_digest, gone (names of classes that go), staying
     measurements: dict[str, Measurements]  # of original, unlearned and perhaps retrained
     environment: dict[str, str]
     seed: int
@@ -70,6 +71,20 @@ class Run:
     tuning: dict[str, Any] = field(default_factory=dict)  # settings that were tried; {}: none were
     buffer: dict[str, Any] = field(default_factory=dict)  # of --buffer, what was shown; {}: a draw
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def aim(self) -> float | None:
+        """What forget accuracy should be, as far as no retrained model has to tell it, 0..1.
+
+        0 where whole classes go, and hardly an image beside; where single images go, the model's
+        own accuracy on unseen images of their classes.  None where both go, or it was not measured.
+        """
+        if self.forget.get("gone"):
+            stray = self.forget.get("staying", 0) < STRAY * self.forget.get("count", 1)
+            return 0.0 if stray or not self.forget.get("staying") else None
+        measured = self.measurements.get("unlearned", {})
+        kin = measured.get("forgotten_test_accuracy") or measured.get("test_accuracy")
+        return kin.value if kin else None
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: verdict and main measurements; see :func:`unsee.report`."""

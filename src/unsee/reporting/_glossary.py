@@ -55,9 +55,17 @@ ANSWERS = {
     ),
     "forgotten_test_accuracy": Measure(
         "Forgotten test accuracy",
-        "Share of never-seen test images of the forgotten class given its label.",
-        "Shows whether the class has gone, and not only its training images.",
+        "Share of never-seen test images, of the classes that forgotten images are of, given their "
+        "label.",
+        "Where a class goes: whether it has gone, and not only its training images. Where images "
+        "go: how often the model would be right on them if it had never seen them.",
         strip=True,
+        group=ACCURACY,
+    ),
+    "most_remembered_class": Measure(
+        "Most remembered class",
+        "Forget accuracy of the one forgotten class that has most of it.",
+        "Where several classes go, a large one can hide that a small one is still known.",
         group=ACCURACY,
     ),
     "worst_class_change": Measure(

@@ -40,9 +40,8 @@ def reference(run: Run, name: str) -> str:
         return ""
     if m := found(run, like, name):
         return f"{like}: {number(m.value, known.kind)}"
-    if name == "forget_accuracy" and run.forget.get("gone"):
+    if name == "forget_accuracy" and run.forget.get("gone") and run.aim is not None:
         return "0 %, as no model can name a class that it never saw"
-    unseen = found(run, "unlearned", "test_accuracy")
-    if name == "forget_accuracy" and unseen:
-        return f"as on unseen images: {number(unseen.value, 'share')}"
+    if name == "forget_accuracy" and run.aim is not None:
+        return f"as on unseen images of these classes: {number(run.aim, 'share')}"
     return "none without a retrained model"

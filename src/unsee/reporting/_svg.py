@@ -150,12 +150,14 @@ class Sheet:
         body = re.sub(r"font-family: [^;\"]*", f"font-family: {FONT}", body)
         body = re.sub(r"(font: (?:\w+ )*[\d.]+px) [^;\"]*", rf"\1 {FONT}", body)
         body = re.sub(r"(\d\.\d{3})\d+", r"\1", body)  # thousandths of a pixel are fine enough
-        body = re.sub(
-            r'<g id="hint-(\d+)">',
-            lambda m: f"<g><title>{escape(self.hints[int(m[1])])}</title>",
-            body,
-        )
-        body = re.sub(r"«(\d+)»", lambda m: escape(self.words[int(m[1])]), body)
+
+        def said(place: re.Match[str]) -> str:
+            if place[1]:
+                return f"<g><title>{escape(self.hints[int(place[1])])}</title>"
+            return escape(self.words[int(place[2])])
+
+        # In one go: what was put in may look like another place.
+        body = re.sub(r'<g id="hint-(\d+)">|«(\d+)»', said, body)
         label = escape(printable(alt))
         size = f'viewBox="0 0 {self.width:g} {self.height:g}"'
         return f'<svg {NAMESPACES} {size} role="img" aria-label="{label}">{body.strip()}</svg>'

@@ -92,10 +92,11 @@ def _points(run: Run) -> list[str]:
     if run.forget.get("gone"):
         stay = " of the classes that stay"
     else:
-        seen = ", ".join(f"{name} {_share(m)}" for name, m in _named(run, "test_accuracy"))
+        kin = _named(run, "forgotten_test_accuracy") or _named(run, "test_accuracy")
+        seen = ", ".join(f"{name} {_share(m)}" for name, m in kin)
         said.append(
             "No whole class went, so forget accuracy should be as on images never seen, and not "
-            f"0\u00a0%. Test accuracy: {seen or 'not measured'}."
+            f"0\u00a0%. Accuracy on unseen images of these classes: {seen or 'not measured'}."
         )
     kinds = {"retain_accuracy": "the images to keep", "test_accuracy": f"test images{stay}"}
     for name, kind in kinds.items():
@@ -194,9 +195,8 @@ TOO_LITTLE = (UNCHANGED, NOTHING, PARTLY)
 def _forgotten(run: Run) -> str:
     """Say how far forget accuracy went from where it was to where it should be."""
     now, before, again = _of_all(run, "forget_accuracy")
-    unseen = found(run, "unlearned", "test_accuracy")
     whole = bool(run.forget.get("gone"))
-    aim = again.value if again else 0.0 if whole else unseen.value if unseen else None
+    aim = again.value if again else run.aim
     if now is None or before is None or aim is None:
         return UNCLEAR
     if all(_same(run, name) for name in run.measurements["unlearned"]):

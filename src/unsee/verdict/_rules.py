@@ -32,7 +32,9 @@ from unsee.verdict._policy import Policy
 DEPTH = "few_shot_recall"
 LOST = 0.05  # of accuracy on what stays, against the original: damage, whatever retraining gives
 UNMOVED = 0.1  # of the way from the original to where forget accuracy should be: nothing
-ANSWERS = ("forget_accuracy", "forgotten_test_accuracy")
+ONE = "most_remembered_class"
+SEVERAL = 0.05  # the margin of one of several classes, whatever the policy
+ANSWERS = ("forget_accuracy", "forgotten_test_accuracy", ONE)
 TITLES = {
     "forget_accuracy": "accuracy on the forgotten images",
     "forgotten_test_accuracy": "accuracy on unseen images of what was forgotten",
@@ -40,6 +42,7 @@ TITLES = {
     "test_accuracy": "accuracy on test images that stay",
     "membership_auc": "membership AUC by loss",
     DEPTH: "recall of the class after five of its images",
+    ONE: "accuracy on the forgotten class that is remembered most",
 }
 Audits = dict[str, Judged]
 
@@ -118,7 +121,7 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
         if now is not None and old is not None:
             values, margin = references[name], margin_for(name, now.n, policy.margins[name])
             audits[name] = judged(name, now, old.value, values, level, margin)
-    found = decided(audits, k, gone, policy)
+    found = decided(audits, k, gone, policy, aim=run.aim, rest=_of_one_class(run))
     return {
         "light": found.light,
         "kind": found.kind,
@@ -138,15 +141,44 @@ def verdict(run: Run, policy: Policy) -> dict[str, Any]:
     }
 
 
-def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
-    """Return the light for these audits of K retrained models."""
+def _of_one_class(run: Run) -> Judged | None:
+    """Return the forgotten class that is remembered most, held against the retrained models'."""
+    before, after = (run.measurements.get(m, {}).get(ONE) for m in ("original", "unlearned"))
+    if before is None or after is None:
+        return None
+    references = _numbers(run.references.get(ONE, []))
+    return judged(ONE, after, before.value, references, level=0.05, margin=SEVERAL)
+
+
+def decided(
+    audits: Audits,
+    k: int,
+    gone: bool,
+    policy: Policy,
+    *,
+    aim: float | None = None,
+    rest: Judged | None = None,
+) -> Verdict:
+    """Return the light for these audits of K retrained models.
+
+    Args:
+        audits: of the policy.
+        k: retrained models.
+        gone: whether whole classes go.
+        policy: what counts.
+        aim: where forget accuracy should be if no retrained model tells; None: nobody knows.
+        rest: of several classes the one that is remembered most, which no mean may hide.
+
+    """
     if k == 0:
         why = "Give models retrained without the images: --oracle retrain, or a fleet of them."
-        found = _alone(audits, gone)
+        found = _alone(audits, gone, aim)
         return replace(found, reasons=(*found.reasons, why))
     if outside := {name: a for name, a in audits.items() if a.state in ("above", "below")}:
         remembered = {name for name, a in outside.items() if a.too_much}
         return _named("red", outside, remembered, _outside)
+    if rest is not None and nearer_to_original(rest):
+        return _named("red", {ONE: rest}, {ONE}, _few)
     if k < policy.green_needs and (suspects := _against_few(audits)):
         of_memory = [a for name, a in audits.items() if name not in UTILITY]
         sure = not UTILITY.isdisjoint(suspects) or nearer_in_all(of_memory)
@@ -170,7 +202,7 @@ def decided(audits: Audits, k: int, gone: bool, policy: Policy) -> Verdict:
     return Verdict("green", "like retrained", (f"These could have found a trace: {told}.",))
 
 
-def _alone(audits: Audits, gone: bool) -> Verdict:
+def _alone(audits: Audits, gone: bool, aim: float | None) -> Verdict:
     """Say what can be said without a retrained model: that a model is far from any aim."""
     lost = {
         name: f"{TITLES[name]}: {a.value:.3f}, more than {LOST:g} below the original's "
@@ -180,14 +212,14 @@ def _alone(audits: Audits, gone: bool) -> Verdict:
     }
     if lost:
         return Verdict("red", "damaged", tuple(lost.values()))
-    forget, test = audits.get("forget_accuracy"), audits.get("test_accuracy")
-    aim = 0.0 if gone else test.value if test else None
+    forget = audits.get("forget_accuracy")
     if forget is None or aim is None or forget.original - aim <= 2 * forget.margin:
         return Verdict("grey", "no reference", ())  # it would look like this either way
     if forget.value_low <= (forget.original + aim) / 2:
         return Verdict("grey", "no reference", ())
     way = (forget.original - forget.value) / (forget.original - aim)
-    where = "0, where no image of a class is known" if gone else f"the {aim:.3f} on test images"
+    kin = f"the {aim:.3f} on test images of these classes"
+    where = "0, where no image of a class is known" if gone else kin
     said = (
         f"{TITLES['forget_accuracy']}: {forget.value:.3f}, nearer to the original's "
         f"{forget.original:.3f} than to {where}"
