@@ -176,3 +176,18 @@ def test_a_transform_of_theirs_is_applied_and_none_of_ours():
     data = Data.from_dataset(pairs(images), pairs(images[:2]))
     assert torch.equal(data.images[:4], torch.stack([*images]).as_subclass(torch.Tensor))
     assert float(data.images.min()) < 0
+
+
+def test_datasets_that_number_their_classes_otherwise_are_refused():
+    """As two ImageFolders do where a class lacks among the test images."""
+
+    class Named(list):
+        classes = ("bird", "cat", "dog")
+
+    train = Named((torch.zeros(1, 4, 4), n % 3) for n in range(6))
+    test = Named((torch.zeros(1, 4, 4), n % 2) for n in range(4))
+    test.classes = ("cat", "dog")
+    with pytest.raises(DataError, match=r"numbered as \['bird', 'cat', 'dog'\].*\['cat', 'dog'\]"):
+        Data.from_dataset(train, test)
+    told = Data.from_dataset(train, test, classes=("a", "b", "c"))
+    assert told.classes == ("a", "b", "c")

@@ -165,3 +165,11 @@ def test_a_table_may_spell_an_id_in_another_unicode_form(tmp_path):
     data = load(name)
     assert choose(data, "where=who:anna").forget.ids.tolist() == ["train/cat/caf\u00e9.png"]
     assert replace(data).columns is data.columns
+
+
+def test_files_outside_of_class_folders_are_named(tmp_path):
+    source = write_folder(tmp_path)
+    (tmp_path / "train" / "stray.png").write_bytes(saved(picture()))
+    with pytest.warns(UnseeWarning, match=r"1 files lie in no folder of a class.*stray\.png"):
+        data = load(source)
+    assert len(data.part("train")) == 5

@@ -2,7 +2,9 @@
 
 import io
 import re
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -149,3 +151,20 @@ def test_errors_hold_no_addresses_so_that_reports_stay_equal():
     with pytest.raises(DataError) as refusal:
         decode(b"nothing")
     assert not re.search("0x[0-9a-f]{6}", str(refusal.value))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_16_bits_are_refused_and_not_halved(channels):
+    """Grey and alpha, RGB, RGBA: Pillow would keep the upper half of each."""
+    raw = np.arange(8 * 8 * channels, dtype=">u2").reshape(8, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in raw)
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+
+    def chunk(name, content):
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows))
+    with pytest.raises(DataError, match="not 8 bits"):
+        decode(content + chunk(b"IEND", b""))

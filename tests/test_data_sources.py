@@ -260,3 +260,51 @@ def test_cifar10_beside_the_checkout_is_decoded_as_pillow_does(tmp_path):
         theirs = np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB"))
         assert np.array_equal(data.images[n].permute(1, 2, 0), theirs)
     assert data.labels[:200].tolist() == table["label"].to_pylist()
+
+
+def test_parts_of_parquet_that_name_their_classes_otherwise_are_refused(tmp_path):
+    place = Path(write_parquet(tmp_path).partition(":")[2])
+    for part, names in (("train", ["cat", "dog"]), ("test", ["dog", "cat"])):
+        (path,) = place.glob(f"{part}*.parquet")
+        table = pyarrow.parquet.read_table(path)
+        note = {"info": {"features": {"label": {"names": names}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(note)})
+        pyarrow.parquet.write_table(table, path)
+    with pytest.raises(DataError, match="the same names of classes in all parts"):
+        load(f"parquet:{place}")
+
+
+def test_validation_files_may_be_called_val(tmp_path):
+    place = Path(write_parquet(tmp_path).partition(":")[2])
+    (path,) = place.glob("test*.parquet")
+    (place / "val-00000.parquet").write_bytes(path.read_bytes())
+    table = pyarrow.parquet.read_table(path)
+    if "id" in table.column_names:
+        names = arrow.array([f"val/{n}" for n in range(len(table))])
+        table = table.set_column(table.column_names.index("id"), "id", names)
+        pyarrow.parquet.write_table(table, place / "val-00000.parquet")
+    assert len(load(f"parquet:{place}").part("validation")) == len(table)
+
+
+def test_npz_text_is_utf8_and_no_two_classes_are_alike(tmp_path):
+    plain = arrays()
+    n = len(plain["train_images"])
+    names = np.array(["Käse".encode(), b"dog", b"emu"][: int(plain["train_labels"].max()) + 1])
+    ids = np.array([f"é{number}".encode() for number in range(n)])
+    np.savez(tmp_path / "bytes.npz", **plain | {"classes": names, "train_ids": ids})
+    data = load(f"npz:{tmp_path / 'bytes.npz'}")
+    assert data.classes[0] == "Käse" and data.ids[0] == "é0"
+    np.savez(tmp_path / "odd.npz", **plain | {"train_ids": np.array([b"\xff"] * n)})
+    with pytest.raises(DataError, match="text in UTF-8"):
+        load(f"npz:{tmp_path / 'odd.npz'}")
+    np.savez(tmp_path / "twice.npz", **plain | {"classes": np.array(["cat"] * len(names))})
+    with pytest.raises(DataError, match="no two are alike"):
+        load(f"npz:{tmp_path / 'twice.npz'}")
+
+
+def test_one_class_alone_is_no_data_for_a_classifier(tmp_path):
+    plain = arrays()
+    plain |= {name: np.zeros_like(x) for name, x in plain.items() if name.endswith("labels")}
+    np.savez(tmp_path / "one.npz", **{k: x for k, x in plain.items() if k != "classes"})
+    with pytest.raises(DataError, match="two classes or more"):
+        load(f"npz:{tmp_path / 'one.npz'}")

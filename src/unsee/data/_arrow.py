@@ -17,13 +17,14 @@ ROWS = 256  # of a Parquet file that are in memory at a time while it is laid ou
 def files_of(place: Path, part: str) -> list[Path]:
     """Return the files of one part: ``PART*.parquet`` or ``PART*.arrow``, also in ``data``.
 
-    Or, as ``datasets`` of Hugging Face saves them, ``PART/data-*.arrow``.
+    Or, as ``datasets`` of Hugging Face saves them, ``PART/data-*.arrow``.  Validation may be
+    ``val-*``, too.
     """
-    forms = [
-        (f"{part}*.parquet", f"data/{part}*.parquet"),
-        (f"{part}*.arrow", f"data/{part}*.arrow", f"{part}/data-*.arrow"),
-    ]
-    for patterns in forms:
+    names = ("validation*", "val-*") if part == "validation" else (f"{part}*",)
+    for form in (("{}.parquet", "data/{}.parquet"), ("{}.arrow", "data/{}.arrow")):
+        patterns = [each.format(name) for each in form for name in names]
+        if form[0].endswith(".arrow"):
+            patterns.append(f"{part}/data-*.arrow")
         if found := sorted(path for pattern in patterns for path in place.glob(pattern)):
             return found
     return []

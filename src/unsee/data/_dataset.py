@@ -55,6 +55,12 @@ def read(
 
     images, labels = _kept(item, places)
     names = _class_names(train) if classes is None else tuple(map(str, classes))
+    theirs = _class_names(test)
+    if classes is None and names and theirs and names[: len(theirs)] != theirs:
+        raise DataError(
+            f"Expected test images numbered as {list(names)[:12]}, those of train, got "
+            f"{list(theirs)[:12]}: bring their labels to one order, and give classes="
+        )
     if names is not None and len({*names}) != len(names):
         raise DataError(f"Expected class names of which no two are alike, got {list(names)[:12]}")
     numbers, found = numbered(labels, names, "the datasets")

@@ -66,7 +66,9 @@ def pixels_of(image: Image.Image) -> Pixels:
         DataError: if its pixels have more than 8 bits.
 
     """
-    if image.mode.startswith(("I", "F")):
+    stored = str(getattr(image, "tile", ""))  # Pillow drops half of the bits of colours by itself
+    deep = ";16" in stored and "BGR;16" not in stored  # which is 16 bits for all three
+    if image.mode.startswith(("I", "F")) or deep:
         raise DataError(f"pixels of mode {image.mode}, not 8 bits")
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))

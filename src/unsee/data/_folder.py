@@ -68,12 +68,22 @@ def folder(place: Path, *, size: int | None = None, classes: tuple[str, ...] | N
 def _listed(root: Path, names: tuple[str, ...], links: list[str]) -> dict[str, Path]:
     """Return the files below ``root/name/CLASS`` by id; what is left out goes to ``links``."""
     tops = [root / name for name in names if (root / name).is_dir()]
-    return {
-        _id(path, root): path
-        for top in tops
-        for path in _below(top, root, links)
-        if len(path.relative_to(top).parts) > 1
-    }
+    found, strays = dict[str, Path](), list[str]()
+    for top in tops:
+        for path in _below(top, root, links):
+            name = _id(path, root)
+            if len(path.relative_to(top).parts) == 1:
+                strays.append(name)
+            elif name in found:
+                raise DataError(f"Expected names of files that differ in {root}, got {name} twice")
+            else:
+                found[name] = path
+    if strays:
+        warn(
+            f"{len(strays)} files lie in no folder of a class and are left out, such as "
+            f"{sorted(strays)[:3]}"
+        )
+    return found
 
 
 def _below(top: Path, root: Path, links: list[str]) -> Iterator[Path]:

@@ -30,6 +30,8 @@ def numbered(
     """
     if not len(values):
         raise DataError(f"Expected labels in {place}, got none")
+    if classes and len({*classes}) < len(classes):
+        raise DataError(f"Expected class names of which no two are alike, got {classes[:12]}")
     if missing := sum(x is None for x in values):
         raise DataError(f"Expected a label for every image of {place}, got {missing} without")
     if all(isinstance(x, str) for x in values):
@@ -82,6 +84,8 @@ def doubt(data: Data, *, some: bool = False) -> Data:
     )
     if not train or not test:
         raise DataError(f"Expected training and test images in {data.name}, got only one of them")
+    if len(data.classes) < 2 and not some:
+        raise DataError(f"Expected two classes or more in {data.name}, got {[*data.classes]}")
     absent = sorted({*range(len(data.classes))} - train)
     if absent and not some:
         names = [data.classes[n] for n in absent[:5]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unsee.data._arrays import Array, Stored, stored, to_fit
@@ -65,12 +66,12 @@ def npz(place: Path, *, size: int | None = None, classes: tuple[str, ...] | None
         named = _named(small, ("{}_ids",), prefixes)
         if named is not None and named.shape != (n,):
             raise DataError(f"Expected {n} ids in {part}_ids of {place}, got {named.shape}")
-        ids += (numbered_ids([part] * n) if named is None else named.astype(str)).tolist()
+        ids += (numbered_ids([part] * n) if named is None else _texts(named, place)).tolist()
         parts += [part] * n
     if len(kinds := {(x.shape[1:], x.dtype) for x in images}) > 1:
         raise DataError(f"Expected images of one shape and kind in {place}, got {kinds}")
     known = small.get("classes")
-    names = classes or (None if known is None else tuple(map(str, known.reshape(-1).tolist())))
+    names = classes or (None if known is None else tuple(_texts(known.reshape(-1), place).tolist()))
     labels, names = numbered(values, names, place)
     return Data(
         images=_together(images, size),
@@ -88,6 +89,16 @@ def _named(
 ) -> Kept | None:
     names = (form.format(prefix) for form in forms for prefix in prefixes)
     return next((arrays[name] for name in names if name in arrays), None)
+
+
+def _texts(array: Array, place: Path) -> NDArray[np.str_]:
+    """Return text of an array; bytes, as HDF5 has them, are UTF-8."""
+    if array.dtype.kind != "S":
+        return array.astype(str)
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Expected text in UTF-8 in {place}, got {error}") from error
 
 
 class _Part:

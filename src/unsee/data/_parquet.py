@@ -56,7 +56,13 @@ def parquet(
         for field in tables["train"].schema
         if field.name not in (image, label, "id") and _is_text(field.type)
     ]
-    named = classes or _class_names(tables["train"], label)
+    noted = {part: x for part, t in tables.items() if (x := _class_names(t, label))}
+    if classes is None and len({*noted.values()}) > 1:
+        raise DataError(
+            f"Expected the same names of classes in all parts of {place}, got {noted}: bring "
+            "their labels to one order, and give that with --classes"
+        )
+    named = classes or noted.get("train")
     values = [x for table in tables.values() for x in _listed(table[label], place)]
     labels, names = numbered(values, named, place)
     ids = np.concatenate([_ids(part, table, place) for part, table in tables.items()])
