@@ -46,7 +46,7 @@ def test_no_way_leads_to_a_class_that_goes_unless_there_is_no_other():
     logits = torch.tensor([[5.0, 4.0, 3.0]])
     assert others(logits, torch.tensor([0])).tolist() == [[-torch.inf, 4.0, 3.0]]
     assert others(logits, torch.tensor([0]), (0, 1)).argmax(1).item() == 2
-    assert others(logits, torch.tensor([2]), (0, 1)).argmax(1).item() == 0
+    assert others(logits, torch.tensor([2]), (0, 1)).argmax(1).item() == 2  # its own, which stays
 
 
 def test_an_owner_s_floats_keep_their_range():

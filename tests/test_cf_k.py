@@ -84,3 +84,30 @@ def test_it_costs_what_fine_tuning_costs(trained, patterns):
         apply(trained, patterns, epochs=2)
     looks = 2  # one image each: to find the stages, and whose weights they hold
     assert sum(spent) == pytest.approx(looks / 3 + 2 * 48)
+
+
+def test_statistics_without_weights_go_with_the_stage_before_them(patterns):
+    model = seeded(staged)
+    model.train()(patterns.retain.take(torch.arange(16)).float() / 255)
+    norm, deep = model[2][1], apply(model.eval(), patterns, k=2, epochs=1, anew=True)
+    assert not torch.equal(deep[2][1].running_mean, norm.running_mean)  # drawn anew, and trained
+    same = apply(model, patterns, k=1, epochs=1)
+    assert torch.equal(same[2][1].running_mean, norm.running_mean)
+
+
+def test_what_is_tied_to_a_stage_that_stays_does_too(patterns):
+    halves = block(1, 4), nn.MaxPool2d(2), block(4, 4), nn.MaxPool2d(2), block(4, 4)
+    model = nn.Sequential(*halves, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    model[4][0].weight = model[2][0].weight
+    done = apply(model, patterns, k=1, epochs=1, anew=True)
+    assert torch.equal(done[4][0].weight, model[4][0].weight)
+    assert not torch.equal(done[4][1].weight, model[4][1].weight)
+
+
+def test_frozen_layers_are_not_drawn_anew(patterns):
+    model = seeded(staged)
+    model[:6].requires_grad_(False)
+    done = apply(model, patterns, k=2, epochs=1, anew=True)
+    for ours, theirs in zip(done[:6].parameters(), model[:6].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(done[-1].weight, model[-1].weight)

@@ -34,3 +34,18 @@ def test_only_training_costs_anything(trained, patterns):
     with counting() as spent:
         CT(trained, patterns.forget, patterns.retain, rng=rng(), epochs=2)
     assert sum(spent) == pytest.approx(2 * 48)
+
+
+def test_a_kernel_that_two_layers_share_is_mirrored_once_and_a_frozen_one_not(patterns):
+    def net():
+        layers = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]
+        layers += [nn.Conv2d(4, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(4, 3))
+
+    model = net()
+    model[2].weight = model[1].weight
+    model[0].requires_grad_(False)
+    after = CT(model, patterns.forget, patterns.retain, rng=rng(), lr=0.0)
+    assert torch.equal(after[0].weight, model[0].weight)
+    assert torch.equal(after[1].weight, model[1].weight.transpose(2, 3))
+    assert after[2].weight is after[1].weight

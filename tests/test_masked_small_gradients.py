@@ -114,3 +114,17 @@ def test_both_sets_are_counted_once_before_training(trained, patterns):
     with counting() as spent:
         apply(trained, patterns, epochs=2)
     assert sum(spent) == pytest.approx(24 + 24 + 2 * 48)
+
+
+def test_a_weight_that_layers_share_learns_as_slowly_as_any(patterns, monkeypatch):
+    model = seeded(lambda: nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))))
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), *model, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.append(nn.Linear(4, 3))
+    model[2].weight = model[3].weight = model[1].weight
+    factors = []
+    monkeypatch.setattr(
+        "unsee.methods._masked_small_gradients.descend",
+        lambda net, losses, **_: factors.append(len(net[1].weight._backward_hooks)) or net,
+    )
+    apply(model, patterns, epochs=1)
+    assert factors == [1]

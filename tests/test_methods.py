@@ -12,7 +12,7 @@ from torch import nn
 
 from unsee import testing, training
 from unsee.data import choose
-from unsee.errors import DivergenceError, ModelError, OptionError, SplitError
+from unsee.errors import DivergenceError, ModelError, OptionError, SplitError, UnseeWarning
 from unsee.explanation import gradcam, saliency
 from unsee.methods import METHODS, find, gone_classes, method as make_method
 from unsee.methods._head_only import NEVER
@@ -533,3 +533,70 @@ def test_forgotten_and_retained_images_are_on_a_device_once():
     other = pattern_data(seed=1)
     first, second = brought(device, split.forget, other)
     assert first.images is not second.images
+
+
+@pytest.mark.parametrize("target", ["random", "uniform", "masked"])
+def test_where_a_single_class_stays_its_images_are_told_their_own(target):
+    labels, logits = torch.tensor([0, 0, 1, 2]), torch.zeros(4, 3)
+    q = told(target, labels, logits, rng(), gone=(1, 2))
+    assert torch.equal(q, torch.nn.functional.one_hot(torch.zeros(4).long(), 3).float())
+    alone = told(target, torch.tensor([0, 1]), torch.zeros(2, 2), rng(), gone=(1,))
+    assert torch.equal(alone, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("name", [m.name for m in METHODS.values() if m.data == "all"])
+def test_methods_that_learn_from_all_that_stays_say_so_where_nothing_does(name, model, split):
+    with pytest.raises(SplitError, match=f"images that stay for '{name}'"):
+        METHODS[name](model, split.forget, split.retain[:0], rng=rng())
+
+
+@pytest.mark.parametrize(
+    "name, option",
+    [
+        *((name, "temperature") for name in ("scrub", "bad_teacher", "snu_deep", "cola")),
+        *(("lipschitz", "draws"), ("lipschitz", "sigma"), ("unsir", "noise")),
+    ],
+)
+def test_what_a_method_divides_by_is_not_nothing(name, option, trained, patterns):
+    with pytest.raises(OptionError, match=f"Expected {name}'s {option} as"):
+        METHODS[name](trained, patterns.forget, patterns.retain, rng=rng(), **{option: 0})
+
+
+@pytest.mark.parametrize("name", ["pour", "cola"])
+def test_a_loss_that_no_weight_can_lower_is_told_and_not_raised_by_torch(name, trained, patterns):
+    model = copy.deepcopy(trained)
+    for layer in [*model][:-1]:
+        layer.requires_grad_(False)
+    with pytest.raises(ModelError, match="loss that depends on weights that train"):
+        METHODS[name](model, patterns.forget, patterns.retain, rng=rng())
+
+
+def test_frozen_weights_keep_their_values_in_every_method(method, trained, patterns):
+    model = copy.deepcopy(trained)
+    model[1].requires_grad_(False)
+    if not method.exact:
+        done = apply(method, model, patterns)
+    else:
+        with pytest.warns(UnseeWarning, match="frozen parts are kept.*never seen the images"):
+            done = apply(method, model, patterns, factory=None)
+    for ours, theirs in zip(done[1].parameters(), model[1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_frozen_output_layer_is_not_written_over(trained, patterns):
+    model = copy.deepcopy(trained)
+    model[-1].requires_grad_(False)
+    with pytest.raises(ModelError, match="output layer that trains"):
+        METHODS["pour"](model, patterns.forget, patterns.retain, rng=rng())
+    with pytest.warns(UnseeWarning, match="rows of forgotten classes are kept.*is frozen"):
+        done = METHODS["snu_deep"](model, patterns.forget, patterns.retain, rng=rng())
+    assert torch.equal(done[-1].weight, model[-1].weight)
+
+
+def test_limits_of_our_own_options_are_not_those_of_others(model, split):
+    @make_method(title="Own", paper="none", data="forget")
+    def own(model, forget, retain, *, rng, noise: float = 0.1, temperature: float = 0.0):
+        """Do nothing."""
+        return model
+
+    own(model, split.forget, split.retain, rng=rng())

@@ -366,3 +366,9 @@ def test_the_original_is_not_changed_by_its_second_output_layer(trained, pattern
     before = copy.deepcopy(trained.state_dict())
     apply(trained, patterns)
     assert all(torch.equal(before[key], value) for key, value in trained.state_dict().items())
+
+
+def test_where_a_single_class_stays_its_images_are_told_that_class(patterns):
+    logits = torch.tensor([[1.0, -torch.inf], [0.2, -torch.inf]])
+    seen = Seen(torch.tensor([0, 0]), logits, torch.zeros(2, 3))
+    assert torch.equal(as_unseen(seen, seen, seen), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))

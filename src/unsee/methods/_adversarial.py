@@ -13,18 +13,16 @@ from torch.nn.functional import one_hot
 
 from unsee.data import as_floats
 from unsee.errors import ModelError
+from unsee.methods._barred import barred
 from unsee.nouns import Data
 
 ROUNDS = 10  # radii, each twice the last, before an image is given up
 
 
 def others(logits: Tensor, labels: Tensor, gone: tuple[int, ...] = ()) -> Tensor:
-    """Return logits ``[B, K]`` with the own class, and those that are ``gone``, at -infinity."""
+    """Return logits ``[B, K]`` with what :func:`barred` names at -infinity."""
     own = one_hot(labels, logits.shape[1]).bool()
-    barred = own.clone()
-    barred[:, list(gone)] = True
-    barred = torch.where(barred.all(1, keepdim=True), own, barred)
-    return logits.masked_fill(barred, -torch.inf)
+    return logits.masked_fill(barred(own, gone), -torch.inf)
 
 
 def fixed(model: nn.Module) -> nn.Module:

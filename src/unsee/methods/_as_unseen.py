@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from unsee.nouns import Seen
 
@@ -11,8 +12,9 @@ FEW = 30  # unseen images of a class; with fewer, those of all classes tell
 def as_unseen(forget: Seen, seen: Seen, unseen: Seen) -> Tensor:
     """Give every image the confidence of an unseen one that is as hard among its own.
 
-    An image that is harder than a share u of the seen ones of its class gets the log-odds of its
+    An image that is surer than a share u of the seen ones of its class gets the log-odds of its
     class that a share u of the unseen ones falls below.  The other classes keep their proportions.
+    Where there is no other, since all others go, every image is told its own.
 
     Args:
         forget: the original's answers on the N images to forget.
@@ -23,6 +25,8 @@ def as_unseen(forget: Seen, seen: Seen, unseen: Seen) -> Tensor:
         ``[N, K]``, each row adds up to 1.
 
     """
+    if int(forget.logits.isfinite().any(0).sum()) == 1:
+        return one_hot(forget.labels, forget.logits.shape[1]).float()
     ours, theirs, new = (_log_odds(each) for each in (forget, seen, unseen))
     goal = torch.empty_like(ours)
     for c in forget.labels.unique().tolist():

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from unsee.data import as_floats, batches, steps_per_epoch
-from unsee.errors import OptionError
 from unsee.methods._features import features
 from unsee.methods._method import method
 from unsee.models import head
@@ -34,8 +33,6 @@ def cola(
 
     Both phases take ``epochs``; images to forget are not looked at, and lose what held them apart.
     """
-    if not temperature:
-        raise OptionError("Expected cola's temperature as float > 0, got 0.0")
     output = head(model, as_floats(forget.take(torch.arange(1))))
 
     def collapse() -> Iterator[Tensor]:

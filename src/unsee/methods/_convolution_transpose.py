@@ -21,12 +21,13 @@ def convolution_transpose(
 ) -> nn.Module:
     """Mirror every square convolution kernel at its diagonal, then train on the images to keep.
 
-    A model without any is fine-tuned alone.
+    A model without any that trains is fine-tuned alone.
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size[0] == module.kernel_size[1]:
+    kernels = (m.weight for m in model.modules() if isinstance(m, nn.Conv2d))
+    for kernel in dict.fromkeys(kernels):  # one that several layers share is mirrored once
+        if kernel.requires_grad and kernel.shape[2] == kernel.shape[3]:
             with torch.no_grad():
-                module.weight.copy_(module.weight.transpose(2, 3).clone())
+                kernel.copy_(kernel.transpose(2, 3).clone())
     stream = batches(retain, epochs=epochs, size=batch, rng=rng)
     losses = (cross_entropy(answers(model, x), y) for x, y in stream)
     return descend(model, losses, lr=lr, steps=epochs * steps_per_epoch(len(retain), batch))

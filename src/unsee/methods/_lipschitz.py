@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from unsee.data import batches, steps_per_epoch
+from unsee.errors import OptionError
 from unsee.methods._method import method
 from unsee.methods._snu import disturbed
 from unsee.models import pixel_unit
@@ -30,6 +31,8 @@ def lipschitz(
     ``sigma`` counts in the model's own pixel units.  The model answers as it does in use: by its
     running statistics and without dropout, which would differ between an image and its noisy self.
     """
+    if not sigma:
+        raise OptionError("Expected lipschitz's sigma as float > 0, got 0.0: it divides by it")
     unit, everywhere = pixel_unit(model), torch.ones(())
 
     def loss(x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def masked_small_gradients(
         raise OptionError(f"Expected masked_small_gradients' share in 0..1, got {share}")
     kinds = (nn.Conv2d, nn.Linear)
     of = [[m.weight for m in model.modules() if isinstance(m, kind)] for kind in kinds]
-    weights = [weight for weight in of[0] or of[1] if weight.requires_grad]
+    weights = [weight for weight in dict.fromkeys(of[0] or of[1]) if weight.requires_grad]
     if not weights:
         raise ModelError(
             "Expected convolutions or linear layers with weights that train, got none: "

@@ -25,7 +25,8 @@ Shown = Literal["buffer", "all", "forget"]
 # Keyword-only too, but handed in and not chosen.  ``unseen``: the validation images, wanted only
 # where single images go.
 GIVEN = ("validation", "unseen", "factory", "gone")
-AT_LEAST_ONE = ("epochs", "batch")  # unless the default is 0, which then has a meaning
+AT_LEAST_ONE = ("epochs", "batch", "draws", "noise")  # unless the default is 0: it has a meaning
+DIVISORS = ("temperature",)
 Factors = Mapping[str, tuple[float, float]]  # by which an option's value may be multiplied
 SEARCH: Factors = {"lr": (1 / 8, 4.0), "epochs": (1.0, 2.0)}  # where a method says nothing else
 
@@ -133,11 +134,15 @@ class Method:
             raise OptionError(
                 f"Expected {self.name}'s {name} among {list(self.choices[name])}, got {value!r}"
             )
-        least = 1 if name in AT_LEAST_ONE and default else 0
+        least = 1 if name in AT_LEAST_ONE and kind is int and default else 0
         outside = isinstance(read, int | float) and not least <= read < float("inf")
         if outside or (isinstance(value, float) and kind is int and value != read):
             raise OptionError(
                 f"Expected {self.name}'s {name} as {kind.__name__} >= {least}, got {value!r}"
+            )
+        if name in DIVISORS and default and not read:
+            raise OptionError(
+                f"Expected {self.name}'s {name} as {kind.__name__} > 0, got {value!r}"
             )
         return read
 
@@ -151,6 +156,11 @@ class Method:
         if given["unseen"] is None:
             given["unseen"] = given["validation"]
         self.suits(forget, given["gone"])
+        if self.data == "all" and not len(retain):
+            raise SplitError(
+                f"Expected images that stay for {self.name!r}, which learns from all of them, got "
+                "none"
+            )
         chosen = self.chosen(more) | {name: x for name, x in given.items() if self.needs(name)}
         if chosen.get("factory") is not None:
             chosen["factory"] = _counted(chosen["factory"])

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unsee.data import as_floats, batches, steps_per_epoch
+from unsee.errors import ModelError
 from unsee.methods._adversarial import fixed
 from unsee.methods._features import features
 from unsee.methods._method import method
@@ -36,6 +37,10 @@ def pour(
     first = as_floats(forget.take(torch.arange(1)))
     teacher = fixed(model)
     output, theirs = head(model, first), head(teacher, first)
+    if not output.weight.requires_grad:
+        raise ModelError(
+            "Expected an output layer that trains, got a frozen one: model.requires_grad_(True)"
+        )
     off = projection(output.weight.detach()[forget.labels.unique()])
     with torch.no_grad():
         output.weight.copy_(output.weight @ off)

@@ -7,7 +7,9 @@ descent of one epoch has no time for that: the row is silent, and still points a
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from unsee.events import warn
 from unsee.nouns import Seen
 
 
@@ -16,6 +18,9 @@ def silence(
     output: nn.Linear, seen: Seen, before: Seen, gone: tuple[int, ...], depth: float
 ) -> None:
     """Put the rows of forgotten classes against the mean features of what stays, in place.
+
+    Rows of an output layer that does not train, or answers otherwise than linearly, stay as they
+    are, with a warning.
 
     Args:
         output: the output layer.
@@ -26,6 +31,16 @@ def silence(
             class are, on average and in -log p.
 
     """
+    some = seen.features[:8].to(output.weight)
+    plain = linear(some, output.weight, output.bias)  # subclasses may be as linear: ask, not look
+    own = not torch.allclose(output.forward(some), plain, rtol=1e-4, atol=1e-5)
+    if own or not output.weight.requires_grad:
+        kind = "has a forward of its own" if own else "is frozen: model.requires_grad_(True)"
+        warn(
+            "the rows of forgotten classes are kept (as by --set depth=0), since the output layer "
+            f"{kind}"
+        )
+        return
     mean = seen.features.double().mean(0)
     reach = mean @ mean + (output.bias is not None)  # of a row of -mean, on average, with its bias
     logits = seen.logits.double()

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from unsee.data import batches, steps_per_epoch
 from unsee.explanation import saliency
+from unsee.methods._barred import barred
 from unsee.methods._method import method
 from unsee.models import pixel_unit
 from unsee.nouns import Data
@@ -72,6 +73,7 @@ def told(
 
     Random, uniform and masked differ in one thing: which scores are left to the other classes.
     Classes that are ``gone`` are nobody's answer: two forgotten ones must not teach each other.
+    Where that leaves no class but the own, as with a single one that stays, it is the answer.
     """
     own = one_hot(labels, logits.shape[1])
     match target:
@@ -83,10 +85,7 @@ def told(
             scores = torch.zeros_like(logits)
         case "masked":
             scores = logits
-    barred = own.bool()
-    barred[:, list(gone)] = True
-    barred = torch.where(barred.all(1, keepdim=True), own.bool(), barred)
-    return scores.masked_fill(barred, -torch.inf).softmax(1)
+    return scores.masked_fill(barred(own.bool(), gone), -torch.inf).softmax(1)
 
 
 @method(title="Selective noise", paper="after https://doi.org/10.1007/978-3-031-77389-1_8")

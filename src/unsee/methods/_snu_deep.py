@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from unsee.data import as_floats, batches, steps_per_epoch
 from unsee.errors import OptionError
@@ -112,7 +112,7 @@ def snu_deep(
             with torch.autocast(x.device.type, enabled=False):
                 strength = sigma * torch.rand((n, 1), generator=rng)
                 noise = (strength * torch.randn(z[:n].shape, generator=rng)).to(z) * spread
-                noisy = linear(z[:n] + noise, first.weight, first.bias)
+                noisy = first.forward(z[:n] + noise)
                 loss = loss + weight * cross_entropy(noisy, q[rows])
                 for c, discriminant in apart.items():
                     mine = z[:n][seen.labels[rows] == c]
