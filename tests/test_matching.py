@@ -1,12 +1,16 @@
 """Models and data that do not belong together are refused before anything is computed."""
 
+import copy
+
 import pytest
 import torch
+from conftest import pattern_data
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import unsee
 from unsee.errors import DataError, ModelError, OptionError, SplitError, UnseeWarning
+from unsee.matching import knows_its_images
 from unsee.models import output_layer
 
 
@@ -153,3 +157,20 @@ def test_a_folder_may_be_text(tmp_path):
     config = unsee.Config(forget="class=3", arch="convnet", train_epochs=1, audits=("accuracy",))
     unsee.run(config, str(tmp_path / "run"))
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_class_that_the_model_takes_for_another_is_told(trained):
+    train = pattern_data().part("train")
+    knows_its_images(trained, train)  # warnings are errors here
+    blind = copy.deepcopy(trained)
+    with torch.no_grad():
+        blind[-1].weight[0] = blind[-1].weight[1]
+        blind[-1].bias[0] = blind[-1].bias[1] - 1
+    with pytest.warns(
+        UnseeWarning, match="hardly any training image of 'a', and takes most for '[bc]'.*--earlier"
+    ):
+        knows_its_images(blind, train)
+    with torch.no_grad():
+        blind[-1].bias[2] += 99
+    with pytest.raises(ModelError, match="knows its training images"):
+        knows_its_images(blind, train)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import seeded
+from conftest import conv_net, seeded
 from safetensors import safe_open
 from safetensors.torch import load, save, save_model
 from torch import nn
@@ -293,3 +293,45 @@ def test_the_given_checkpoints_load(shared):
         assert given.facts["classes"][3] == "cat" and given.facts["arch"] == "resnet18:cifar-pool"
         model = given.into(blueprint(given.facts["arch"], channels=3, classes=10)())
         assert same(given.like(model).state, given.state)
+
+
+def bare_and(prefix, more=()):
+    """A network, and its weights with something before every name."""
+    model = seeded(conv_net)
+    state = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    return model, Checkpoint(state | dict(more))
+
+
+def test_a_prefix_of_all_names_is_taken_off_where_only_it_is_in_the_way():
+    model, given = bare_and("model.")
+    with pytest.warns(UnseeWarning, match="'model.' stands before all names"):
+        fitted = given.fitted(model.state_dict())
+    assert fitted.prefix == "model."
+    loaded = fitted.into(seeded(conv_net, 1))
+    assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
+    assert {*load(pack(fitted.like(loaded)))} == {*given.state}  # as they came
+    assert fitted.fitted(model.state_dict()) is fitted and given.fitted({"x"}) is given
+
+
+def test_counts_of_batches_need_not_be_there():
+    model = seeded(conv_net)
+    state = {n: t for n, t in model.state_dict().items() if "num_batches" not in n}
+    given = Checkpoint(state)
+    loaded = given.into(seeded(conv_net, 1))
+    assert all(torch.equal(loaded.state_dict()[n], t) for n, t in state.items())
+    assert [*given.like(loaded).state] == [*state]
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [("n_averaged", "module.state_dict"), ("AuxLogits.fc.weight", "leave the auxiliary head out")],
+)
+def test_what_is_likely_the_matter_is_said(name, told):
+    model, given = bare_and("", {name: torch.zeros(1)}.items())
+    with pytest.raises(ModelError, match=told):
+        given.into(model)
+
+
+def test_lazy_layers_are_refused_with_what_to_do():
+    with pytest.raises(ModelError, match="lazy ones.*one image before it returns it"):
+        Checkpoint({"weight": torch.zeros(3, 4)}).into(torch.nn.LazyLinear(3))

@@ -8,7 +8,7 @@ from conftest import conv_net, seeded
 from torch import nn
 
 from unsee.errors import ModelError
-from unsee.models import head, normalise, output_layer, reinitialised
+from unsee.models import blueprint, head, normalise, output_layer, reinitialised
 
 IMAGE = torch.zeros(1, 1, 4, 4)
 
@@ -162,3 +162,51 @@ def test_modules_that_cannot_start_anew_are_named(stuck):
 def test_constants_that_no_checkpoint_holds_are_no_obstacle():
     fresh = reinitialised(nn.Sequential(nn.Linear(1, 1), Scaled(persistent=False)))
     assert fresh[1].scale.item() == 1
+
+
+class Changing(nn.Module):
+    """Normalises its images in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.last(x.sub_(0.5).div_(0.25).flatten(1))
+
+
+class Tokens(nn.Module):
+    """Answers for every token, and averages the answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(x[:, 0]).mean(1)
+
+
+@pytest.mark.parametrize(
+    "net, told",
+    [(Changing, "leaves its images as they are"), (Tokens, r"one answer of 'last'.*\[1, 4, 3\]")],
+)
+def test_models_that_no_pass_can_be_repeated_or_looked_into_are_refused(net, told):
+    with pytest.raises(ModelError, match=told):
+        output_layer(net(), IMAGE)
+
+
+def convnext():
+    """A network of which the scales cannot start anew by themselves."""
+    return blueprint("convnext_tiny", channels=1, classes=3)()
+
+
+@pytest.mark.parametrize("build, part", [(conv_net, "1"), (convnext, "features.1")])
+def test_frozen_parts_start_anew_unless_they_are_to_be_kept(build, part):
+    model = seeded(build)
+    model.get_submodule(part).requires_grad_(False)
+    with torch.random.fork_rng():
+        kept, anew = reinitialised(model, keep_frozen=True), reinitialised(model)
+    for name, weight in model.named_parameters():
+        if name.endswith("weight") and weight.ndim > 1:  # others begin as they were
+            same = [torch.equal(x.get_parameter(name), weight) for x in (kept, anew)]
+            assert same == [name.startswith(f"{part}."), False]

@@ -28,7 +28,9 @@ def test_facts_of_torchvision_are_those_of_its_transforms():
     for name in torchvision.models.list_models(module=torchvision.models):
         weights = torchvision.models.get_model_weights(name).DEFAULT
         taken, found = weights.transforms(), published(name)
-        assert (found.mean, found.std) == (tuple(taken.mean), tuple(taken.std))
+        centred = name in ("googlenet", "inception_v3")  # by transform_input, with weights
+        units = ((0.5,) * 3,) * 2 if centred else (tuple(taken.mean), tuple(taken.std))
+        assert (found.mean, found.std) == units
         assert found.size == taken.crop_size[0] and len({*found.classes}) == 1000
     assert published("vit_b_16").only_size and not published("resnet50").only_size
 
@@ -117,3 +119,16 @@ def test_images_are_brought_to_the_only_size_that_a_network_takes(tmp_path):
         bench = lay_out(config)
     assert tuple(bench.data.images.shape[1:]) == (1, 160, 160)
     assert any("brought to 160 x 160, the only size" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_the_first_convolution_is_given_what_published_weights_are_given(name):
+    """torchvision changes units itself where weights are loaded; a checkpoint of them does not."""
+    theirs = torchvision.models.get_model(name, weights=None, init_weights=False)
+    theirs.transform_input = True
+    weights, found = torchvision.models.get_model_weights(name).DEFAULT, published(name)
+    x = torch.rand(1, 3, 4, 4)
+    usual = weights.transforms()
+    units = [torch.tensor(u)[:, None, None] for u in (usual.mean, usual.std, found.mean, found.std)]
+    wanted = theirs._transform_input((x - units[0]) / units[1])
+    assert torch.allclose((x - units[2]) / units[3], wanted, atol=1e-5)

@@ -13,6 +13,7 @@ from unsee.folder import digest
 from unsee.models import Checkpoint, blueprint, pack, pixel_unit
 from unsee.preparation import ARCH, chosen_device, prepare
 from unsee.training import predict
+from unsee.units import named_by
 
 UNITS = {"mean": [0.0], "std": [1.0]}
 
@@ -217,3 +218,25 @@ def test_the_moments_of_many_images_are_those_of_all(config, tmp_path):
     pixels = bright[:72].numpy().astype(np.float64) / 255
     assert facts["mean"] == pytest.approx([pixels.mean()], abs=1e-4)
     assert facts["std"] == pytest.approx([pixels.std()], abs=1e-4)
+
+
+def test_classes_numbered_alike_in_another_order_are_not_renamed(data):
+    numbered = dataclasses.replace(data, classes=("0", "1", "2"))
+    assert named_by(numbered, {"classes": ["a", "b", "c"]}).classes == ("a", "b", "c")
+    with pytest.raises(ModelError, match="classes .* in the order of the data"):
+        named_by(numbered, {"classes": ["0", "2", "1"]})
+
+
+@pytest.mark.parametrize("facts", [{"classes": ["b", "a", "c"]}, {"mean": [0.9], "std": [0.9]}])
+def test_every_model_of_a_job_has_the_classes_and_units_of_the_original(config, facts):
+    job = prepare(dataclasses.replace(config, model=None))
+    with torch.random.fork_rng():
+        state = job.new().state_dict()
+    with pytest.raises(ModelError):
+        job.load(Checkpoint(state, {**job.facts, **facts}))
+    job.load(Checkpoint(state, dict(job.facts)))
+
+
+def test_one_of_mean_and_std_alone_is_refused_whatever_the_checkpoint_says(config):
+    with pytest.raises(OptionError, match="--mean and --std together"):
+        prepare(dataclasses.replace(config, mean=(0.5,)))

@@ -264,3 +264,30 @@ def test_fast_bf16_is_read_from_flags_and_never_timed(monkeypatch, tmp_path):
     assert asked("flags : fpu avx2 avx512f\nbugs : bf16\n") is False
     assert asked("") is False
     has_fast_bf16.cache_clear()
+
+
+class Cosine(nn.Linear):
+    """An output layer that answers in its own way."""
+
+    def forward(self, x):
+        return 10 * nn.functional.linear(
+            nn.functional.normalize(x, dim=1), nn.functional.normalize(self.weight, dim=1)
+        )
+
+
+def test_an_output_layer_answers_by_its_own_forward(data):
+    model = nn.Sequential(nn.Flatten(), Cosine(data.images[0].numel(), 3, bias=False)).eval()
+    some = data.part("test")
+    with torch.no_grad():
+        wanted = model(as_floats(some.take(torch.arange(len(some)))))
+    assert torch.allclose(predict(model, some).logits, wanted, atol=1e-5)
+
+
+def test_a_model_that_answers_with_more_while_it_trains_is_refused_with_what_to_do():
+    class Two(nn.Module):
+        def forward(self, x):
+            return (x, x) if self.training else x
+
+    with pytest.raises(ModelError, match="return its logits alone, with self.training too"):
+        answers(Two().train(), torch.zeros(2, 3))
+    assert answers(Two().eval(), torch.zeros(2, 3)).shape == (2, 3)

@@ -16,6 +16,7 @@ from unsee.buffers import Placed
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.folder import digest
+from unsee.matching import knows_its_images
 from unsee.methods import Method, find
 from unsee.models import (
     Checkpoint,
@@ -30,7 +31,7 @@ from unsee.nouns import Config, Data, Split
 from unsee.ranks import gpu_each, same
 from unsee.references import digest_of, left_out_the_same, named_oracles, trained_the_same
 from unsee.requirements import Requirement, parse
-from unsee.training import has_fast_bf16, predict
+from unsee.training import has_fast_bf16
 from unsee.units import as_published, named_by, same_units, size_of, units
 from unsee.verdict import Policy, load_policy
 
@@ -38,7 +39,6 @@ ARCH = "resnet18:cifar-pool"  # the fastest of the 32 x 32 stems that is accurat
 ENOUGH = dict.fromkeys(  # 8 x 8, enlarged: this stem loses nothing, at a third
     ("digits", *(f"{harm}:digits" for harm in sources.SPOILED)), "resnet18:imagenet"
 )
-CHECKED = 1000  # training images that a given model has to know before anything is done to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,18 @@ class Bench:
         return self.data.part("train")
 
     def load(self, checkpoint: Checkpoint) -> nn.Module:
-        """Return a model of the run's architecture with these weights, in eval mode."""
+        """Return a model of the run's architecture with these weights, in eval mode.
+
+        Raises:
+            ModelError: if they do not fit, or say that they have other classes or units.
+
+        """
+        named_by(self.data, checkpoint.facts)
+        if self.config.mean is None:  # else it was told, whatever checkpoints say
+            same_units(checkpoint, self.facts["mean"], self.facts["std"])
         with torch.random.fork_rng():  # the weights that go away again are nobody's draws
-            return checkpoint.into(self.new())
+            model = self.new()
+            return checkpoint.fitted(model.state_dict()).into(model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +118,7 @@ def prepare(config: Config) -> Job:
         bench.buffer.suits(config, len(bench.train), method)
     if bench.given is not None:
         left = sources.without(bench.data, config.earlier, include_twins=config.include_twins)
-        knows_its_images(bench, bench.given, left.part("train"))
+        knows_its_images(bench.load(bench.given), left.part("train"))
     left_out_the_same(config.oracle, split)
     if config.model is None:
         own = {name: bench.facts[name] for name in ("arch", "mean", "std")}
@@ -210,11 +219,14 @@ def lay_out(config: Config) -> Bench:
         )
         outputs = blank.get_submodule(layer).out_features
         if outputs != len(data.classes):
+            what = "name the output layer with --output-layer, or the classes with --classes"
+            if outputs == 1:
+                what = "two classes have two logits, torch.cat([0 * z, z], 1) of a single one"
             raise ModelError(
                 f"Expected {len(data.classes)} outputs, one per class, got {outputs} from "
-                f"{layer!r}: name the output layer with --output-layer, or the classes with "
-                "--classes"
+                f"{layer!r}: {what}"
             )
+    given, init, oracle = (x and x.fitted(blank.state_dict()) for x in (given, init, oracle))
     bench = Bench(
         config=config,
         data=data,
@@ -245,25 +257,6 @@ def chosen_device(name: str) -> torch.device:
             "--nproc-per-node, or take --device cpu"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def knows_its_images(bench: Bench, given: Checkpoint, train: Data) -> None:
-    """Refuse a model that does not know its own training images: then something is mixed up.
-
-    Raises:
-        ModelError: naming what is likely.
-
-    """
-    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CHECKED]
-    seen = predict(bench.load(given), train[some.numpy()])
-    accuracy = float((seen.logits.argmax(1) == seen.labels).float().mean())
-    chance = 1 / len(train.classes)
-    if accuracy < chance + 0.1 * (1 - chance):
-        raise ModelError(
-            f"Expected a model that knows its training images, got an accuracy of {accuracy:.3f} "
-            f"on {len(some)} of them (chance: {chance:.3f}): another order of classes (--classes), "
-            "other units (--mean --std) or another --arch?"
-        )
 
 
 def _words(config: Config, split: Split, oracles: tuple[Path, ...]) -> str:

@@ -5,18 +5,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.optim.lr_scheduler import OneCycleLR
 
 from unsee.data import as_floats
 from unsee.distributed import averaged, mine, shared_out, whole
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
-from unsee.models import StageMeans, channels_last, head, small_maps
+from unsee.models import FROZEN, StageMeans, channels_last, head, small_maps, trained_weights
 from unsee.nouns import Data, Seen
 from unsee.ranks import gathered
 
@@ -101,7 +100,12 @@ def batch_norm(model: nn.Module, statistics: Statistics) -> AbstractContextManag
 def answers(model: nn.Module, images: Tensor, statistics: Statistics = "shared") -> Tensor:
     """Return the logits of a batch; one image alone has no statistics, so it takes the running."""
     with batch_norm(model, "frozen" if len(images) == 1 else statistics):
-        logits: Tensor = model(images)
+        logits = model(images)
+    if not isinstance(logits, Tensor):
+        raise ModelError(
+            f"Expected logits of a model while it trains, got {type(logits).__name__}: let it "
+            "return its logits alone, with self.training too"
+        )
     return logits
 
 
@@ -176,16 +180,11 @@ def descend(
 
     Raises:
         DivergenceError: if a loss or a weight is no longer finite.
-        ModelError: if no weight of ``model`` trains.
+        ModelError: if no weight of ``model`` trains, or none that a loss depends on.
 
     """
     model.train().to(memory_format=torch.channels_last)
-    weights = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    if not weights:
-        raise ModelError(
-            "Expected a model with weights that train, got all of them frozen: "
-            "model.requires_grad_(True)"
-        )
+    weights = trained_weights(model)
     optimizer = torch.optim.SGD(
         weights, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
@@ -202,6 +201,8 @@ def descend(
             optimizer.zero_grad()
             return model.to(memory_format=torch.contiguous_format)  # as it is stored and read
         optimizer.zero_grad()
+        if not loss.requires_grad:
+            raise ModelError(f"Expected a loss that depends on weights that train, got {FROZEN}")
         loss.backward()
         averaged(weights)
         optimizer.step()
@@ -265,10 +266,9 @@ def predict(
         features = args[0].float()
         keep("features", features)
         with torch.autocast(device.type, enabled=False):
-            return linear(features, *weights)
+            return cast("Tensor", layer.forward(features))  # its own, if it has one
 
     layer = head(model, as_floats(data.take(torch.arange(1)).to(device)))
-    weights = [x.detach().float() for x in (layer.weight, layer.bias) if x is not None]
     watched = nullcontext() if means is None else means.watching(model)
     modes = switched_off(model.modules(), "training")
     catch = layer.register_forward_hook(in_float32)

@@ -1,5 +1,6 @@
 """What a model takes and says: the size of its images, their mean and deviation, its classes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ def units(
     config: Config, facts: dict[str, Any], data: Data
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Return mean and std per channel: as told, else of the checkpoint, else of the images."""
+    if (config.mean is None) is not (config.std is None):
+        raise OptionError("Expected --mean and --std together, got one of them")
     mean, std = (getattr(config, key) or facts.get(key) for key in ("mean", "std"))
     if mean is None and std is None:
         if data.images.dtype != torch.uint8:  # floats are as their owner has prepared them
@@ -29,7 +32,7 @@ def units(
         )
         return None, None
     if mean is None or std is None:
-        raise OptionError("Expected --mean and --std together, got one of them")
+        raise ModelError("Expected mean and std together in the checkpoint, got one of them")
     channels = data.images.shape[1]
     if not len(mean) == len(std) == channels:
         raise OptionError(
@@ -72,15 +75,15 @@ def as_published(
 
 
 def same_units(
-    oracle: Checkpoint | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    other: Checkpoint | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> None:
-    """Refuse a reference that was trained on other numbers: it would be shown the wrong ones."""
+    """Refuse a model that was trained on other numbers: it would be shown the wrong ones."""
     for name, ours in (("mean", mean), ("std", std)):
-        theirs = None if oracle is None else oracle.facts.get(name)
+        theirs = None if other is None else other.facts.get(name)
         if theirs is not None and not np.allclose(theirs, ours or np.nan, rtol=0, atol=0.01):
             raise ModelError(
-                f"Expected an --oracle with the {name} of the original, {ours}, got {theirs}: "
-                "give --mean and --std, or another reference"
+                f"Expected a model with the {name} of the original, {ours}, got {theirs}: "
+                "give --mean and --std, or another --oracle, --retrained or --unlearned"
             )
 
 
@@ -109,9 +112,10 @@ def named_by(data: Data, facts: dict[str, Any]) -> Data:
     """
     named = tuple(facts.get("classes") or data.classes)
     numbered = data.classes == tuple(map(str, range(len(data.classes))))
-    if len(named) == len(data.classes) and numbered:
+    reordered = named != data.classes and {*named} == {*data.classes}
+    if len(named) == len(data.classes) and numbered and not reordered:
         return replace(data, classes=named)
-    if named != data.classes and (len(named) != len(data.classes) or {*named} == {*data.classes}):
+    if reordered or len(named) != len(data.classes):
         raise ModelError(
             f"Expected the checkpoint's classes {[*named][:12]} in the order of the data, got "
             f"{[*data.classes][:12]}: give the names in the order of the labels with --classes"

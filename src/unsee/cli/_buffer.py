@@ -61,7 +61,16 @@ def buffer(
     given = flags.required(model, "--model", "original.safetensors")
     path = flags.new_file(out, force=force, inputs=(given,))
     config = flags.config_of(context)
-    from unsee import buffers, console, data as sources, events, folder, models, preparation
+    from unsee import (
+        buffers,
+        console,
+        data as sources,
+        events,
+        folder,
+        matching,
+        models,
+        preparation,
+    )
 
     with console.progress(quiet=quiet), events.stage("buffer"):
         bench, digest = preparation.lay_out(config), buffers.digest_of(given)
@@ -77,7 +86,7 @@ def buffer(
             )
         else:
             left = sources.without(bench.data, config.earlier, include_twins=include_twins)
-            preparation.knows_its_images(bench, checkpoint, left.part("train"))
+            matching.knows_its_images(bench.load(checkpoint), left.part("train"))
             made = buffers.make(
                 bench.load(checkpoint),
                 left,

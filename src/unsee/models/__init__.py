@@ -12,11 +12,14 @@ from unsee.models._checkpoint import (
     read as read,
 )
 from unsee.models._layers import (
+    FROZEN as FROZEN,
     answers_for as answers_for,
+    frozen as frozen,
     head as head,
     named_output as named_output,
     output_layer as output_layer,
     reinitialised as reinitialised,
+    trained_weights as trained_weights,
 )
 from unsee.models._layout import channels_last as channels_last
 from unsee.models._normalise import normalise as normalise, pixel_unit as pixel_unit

@@ -146,7 +146,14 @@ def _timm(name: str, channels: int, classes: int) -> Factory:
         ) from error
     if not is_model(name):
         raise ModelError(f"Expected a model of timm (timm.list_models()), got {told(name)}")
-    return lambda: create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+
+    def build() -> nn.Module:
+        try:
+            return create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+        except RuntimeError as error:  # of a tag that it does not know
+            raise ModelError(f"Expected a model of timm, got {told(name)}: {error}") from error
+
+    return build
 
 
 def _own(module: str, name: str, facts: dict[str, int]) -> Factory:

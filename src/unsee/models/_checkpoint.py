@@ -1,12 +1,13 @@
 """Checkpoints: read with suspicion, write as they came."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from unsee.errors import ModelError
 from unsee.events import warn
@@ -20,6 +21,7 @@ DTYPES = {
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
     *(torch.uint16, torch.uint32, torch.uint64),
 }
+COUNTED = "num_batches_tracked"  # of batch norm: older files do not hold it, and few models use it
 State = dict[str, Tensor]
 
 
@@ -42,8 +44,13 @@ class Checkpoint:
 
         """
         own = model.state_dict()
+        if lazy := [name for name, x in own.items() if is_lazy(x)]:
+            raise ModelError(
+                f"Expected layers that know their sizes, got lazy ones, such as {told(lazy)}: let "
+                "the factory show the model one image before it returns it"
+            )
         state = self._by_names_of(own)
-        missing = [name for name in own if name not in state]
+        missing = [n for n in own if n not in state and not n.endswith(COUNTED)]
         extra = [name for name in state if name not in own]
         both = [name for name in own if name in state]
         shapes = {
@@ -59,12 +66,13 @@ class Checkpoint:
             "integers for floats or the reverse": kinds,
         }
         if found := [f"{len(v)} {k} {told(v)}" for k, v in differences.items() if v]:
-            outputs = "" if missing or extra or kinds else _outputs(shapes.values())
+            only = "" if missing or extra or kinds else _outputs(shapes.values())
             raise ModelError(
                 f"Expected the weights of this architecture (--arch), got others: "
-                f"{'; '.join(found)}{outputs}"
+                f"{'; '.join(found)}{only or _hint(extra, shapes.values())}"
             )
-        model.load_state_dict(state)
+        counts = {name: own[name] for name in own if name.endswith(COUNTED)}
+        model.load_state_dict({**counts, **state})
         return model.eval()
 
     def like(self, model: nn.Module) -> "Checkpoint":
@@ -86,6 +94,20 @@ class Checkpoint:
                 cast[key] = _as(own[name].detach(), before.dtype, name)
         state = {name: cast[_place(own[name]), t.dtype] for name, t in self.state.items()}
         return replace(self, state=state)
+
+    def fitted(self, own: Container[str]) -> "Checkpoint":
+        """Return the same with one more prefix taken off, if only without it the names are ``own``.
+
+        Such as Lightning's, of the attribute that holds the model.
+        """
+        first = next(iter(self.state), "")
+        prefix = first[: first.find(".") + 1]
+        bare = {name.removeprefix(prefix): tensor for name, tensor in self.state.items()}
+        whole = prefix and all(name.startswith(prefix) for name in self.state)
+        if not whole or first in own or not all(name in own for name in bare):
+            return self
+        warn(f"{prefix!r} stands before all names of the checkpoint, and is taken off")
+        return replace(self, state=bare, prefix=self.prefix + prefix)
 
     def _by_names_of(self, own: Mapping[str, Tensor]) -> State:
         """Return the weights with the prefix where the model has it too, and all tied names."""
@@ -225,6 +247,17 @@ def _outputs(shapes: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
     match [*pairs]:
         case [((given,), (own,), True)]:
             return f": {given} classes in the checkpoint, {own} in the data (--classes)"
+    return ""
+
+
+def _hint(extra: Sequence[str], shapes: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """Say what is likely the matter, if that is known."""
+    if "n_averaged" in extra:
+        return ": of an AveragedModel; save its .module.state_dict()"
+    if any(name.lower().startswith(("auxlogits.", "aux1.", "aux2.")) for name in extra):
+        return ": leave the auxiliary head out, by its names"
+    if any(len(given) == 4 and (given[1], own[1]) == (3, 1) for given, own in shapes):
+        return ": the images are grey, and the model takes colours: save them as RGB"
     return ""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unsee.errors import ModelError
 from unsee.models._architectures import ORIGIN, blueprint
 
+FROZEN = "all of them frozen: model.requires_grad_(True)"
 MARK = "unsee_output_layer"  # the name that --output-layer chose, kept on our copies of a model
 
 
@@ -99,6 +100,11 @@ def _same(answer: object, last: Ran, *, named: bool) -> None:
             f"got {[*answer.shape]}: name the output layer with --output-layer (in Python: "
             "model.unsee_output_layer = NAME)"
         )
+    if last.logits.shape != answer.shape:
+        raise ModelError(
+            f"Expected one answer of {last.name!r} to an image, got {[*last.logits.shape]}, of "
+            "which the model makes one afterwards: let it average its features before that layer"
+        )
     for name, squashed in (
         ("softmax", last.logits.softmax(-1)),
         ("sigmoid", last.logits.sigmoid()),
@@ -124,11 +130,24 @@ def named_output(model: nn.Module) -> nn.Module | None:
     return None if named is None else model.get_submodule(str(named))
 
 
-def reinitialised(model: nn.Module) -> nn.Module:
+def trained_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that train, each once.  Raises ModelError if there is none."""
+    found = [weight for weight in model.parameters() if weight.requires_grad]
+    if not found:
+        raise ModelError(f"Expected a model with weights that train, got {FROZEN}")
+    return found
+
+
+def reinitialised(model: nn.Module, *, keep_frozen: bool = False) -> nn.Module:
     """Return a copy of ``model`` with new weights, each module by its own ``reset_parameters``.
 
     A model of :func:`unsee.models.blueprint` of which modules have none, such as the class token of
     a transformer or the scales of a ConvNeXt, gets the weights of another that is built alike.
+
+    Args:
+        model: stays as it is.
+        keep_frozen: leave modules as they are of which no weight trains: what is to be trained
+            afterwards cannot train noise there.
 
     Raises:
         ModelError: naming the modules that hold weights, or statistics of the images, and cannot
@@ -136,26 +155,37 @@ def reinitialised(model: nn.Module) -> nn.Module:
 
     """
     saved = model.state_dict().keys()  # buffers outside of it are constants, as a mean is
+    fresh, kept, anew = copy.deepcopy(model), set[str](), dict[nn.Module, str]()
+    for name, module in fresh.named_modules(remove_duplicate=False):
+        if keep_frozen and frozen(module):
+            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            kept |= {f"{name}.{key}".lstrip(".") for key, _ in own}
+        elif hasattr(module, "reset_parameters") or _holds(module, name, saved):
+            anew[module] = name
     stuck = [
         name or type(module).__name__
-        for name, module in model.named_modules()
-        if not hasattr(module, "reset_parameters") and _holds(module, name, saved)
+        for module, name in anew.items()
+        if not hasattr(module, "reset_parameters")
     ]
-    fresh = copy.deepcopy(model)
     if stuck and (origin := getattr(model, ORIGIN, None)) is not None:
-        own, new = fresh.state_dict(), blueprint(**origin)().state_dict()
-        if {name: x.shape for name, x in own.items()} == {name: x.shape for name, x in new.items()}:
-            fresh.load_state_dict(new)
+        old, new = fresh.state_dict(), blueprint(**origin)().state_dict()
+        if {name: x.shape for name, x in old.items()} == {name: x.shape for name, x in new.items()}:
+            fresh.load_state_dict({name: (old if name in kept else new)[name] for name in new})
             return fresh
     if stuck:
         raise ModelError(
             f"Expected a factory of untrained models or a checkpoint to restart from (--init), "
             f"got neither, and these modules cannot be re-initialised: {stuck[:5]}"
         )
-    for module in fresh.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # type: ignore[operator]
+    for module in anew:
+        module.reset_parameters()  # type: ignore[operator]
     return fresh
+
+
+def frozen(module: nn.Module) -> bool:
+    """Tell whether a module has weights of its own, and none of them trains."""
+    own = [*module.parameters(recurse=False)]
+    return bool(own) and not any(weight.requires_grad for weight in own)
 
 
 def _linear(model: nn.Module, *, aliases: bool = False) -> Iterator[tuple[str, nn.Linear]]:
@@ -186,9 +216,15 @@ def _note(ran: list[Ran], name: str, layer: nn.Linear, _: object, logits: Tensor
 
 
 def _answer(model: nn.Module, images: Tensor) -> object:
+    before = images.clone()
     try:
         with torch.no_grad():
             answer: object = model(images)
+        if not torch.equal(images.nan_to_num(), before.nan_to_num()):
+            raise ModelError(
+                "Expected a model that leaves its images as they are, got one that changes them: a "
+                "forward that works in place (x.sub_, x /= ...) has to begin with x = x.clone()"
+            )
         return answer
     except torch.OutOfMemoryError:
         raise

@@ -6,6 +6,7 @@ It comes with the installed packages: nothing is ever fetched.
 from dataclasses import dataclass
 from typing import Any
 
+CENTRED = ("googlenet", "inception_v3")  # with weights torchvision lets them change units again
 OF_ONE_SIZE = ("vit_", "maxvit_")  # torchvision's networks that take no other size
 
 
@@ -42,8 +43,10 @@ def _of_torchvision(name: str) -> Published | None:
         return None
     weights = models.get_model_weights(name).DEFAULT
     taken = weights.transforms()
-    only = name.startswith(OF_ONE_SIZE)
-    return Published((*taken.mean,), (*taken.std,), taken.crop_size[0], only, _names(weights))
+    only, mean, std = name.startswith(OF_ONE_SIZE), (*taken.mean,), (*taken.std,)
+    if name in CENTRED:
+        mean = std = (0.5,) * 3
+    return Published(mean, std, taken.crop_size[0], only, _names(weights))
 
 
 def _of_timm(name: str) -> Published | None:
