@@ -84,7 +84,7 @@ def test_a_cell_is_measured_as_it_says(tmp_path):
         data=f"npz:{save_patterns(tmp_path / 'patterns.npz')}",
         arch="conftest:conv_net",
         forget="class=c",
-        train_epochs=6,
+        train_epochs=30,
         seed=0,
     )
     bench = lay_out(config)

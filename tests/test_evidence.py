@@ -1,5 +1,6 @@
 """The committed tables were made by the committed sources, and show what we say."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_common_sources_count_as_those_that_gave_the_same_numbers(tmp_path, monk
     records = [{"before": "a", "after": "b"}, {"before": "b", "after": "c"}]
     (tmp_path / "same.json").write_text(json.dumps(records))
     assert provenance.earliest() == "a" and provenance.digest("snu") == own
+
+
+def test_files_of_a_method_count_as_those_that_gave_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "SAME", tmp_path / "same.json")
+    monkeypatch.setattr(provenance, "own", lambda method: f"{method} now")
+    assert provenance.earliest_own("snu") == "snu now"
+    pairs = ({"before": "first", "after": "then"}, {"before": "then", "after": "snu now"})
+    records = [{"before": "a", "after": "b", "methods": {"snu": pair}} for pair in pairs]
+    (tmp_path / "same.json").write_text(json.dumps(records))
+    assert provenance.earliest_own("snu") == "first"
+    assert provenance.earliest_own("noop") == "noop now"
+    assert provenance.digest("snu") == provenance.digest("snu", "", "first")
+    assert provenance.digest("snu", "c") != provenance.digest("snu", "c", "then")
+
+
+def test_cells_of_methods_that_are_compared_too_may_be_drawn(monkeypatch):
+    monkeypatch.setattr(provenance, "earliest", lambda: "new")
+    cell = made_by("snu", "old", "digits")
+    assert same.drawn({"a": cell}, "x", own={"snu": provenance.earliest_own("snu")}) == ("old", ["a"])
+    assert same.drawn({"a": cell}, "x", own={"snu": "of other files"}) == ("", [])
 
 
 def test_sources_of_a_method_are_those_of_all_that_it_is_built_from():
@@ -115,6 +136,24 @@ def test_rounding_moves_no_more_figures_than_threads_do_and_none_of_given_models
     assert same.rounded(before, without, threads, fixed)["astray"] == {
         f"{ours}a/value": (0.5, None)
     }
+
+
+def test_what_differs_is_the_same_only_where_rounding_is_asked_for(monkeypatch):
+    cell = {"models": {"unlearned": {"a": {"value": 0.5}, "b": {"value": 0.5}}}}
+    cell |= {"image_gradients": {"unlearn": 9.0}, "config": {"model": None}}
+    moved = json.loads(json.dumps(cell))
+    moved["models"]["unlearned"]["a"]["value"] = 0.6
+    monkeypatch.setattr(same, "row", lambda name, mark: moved)
+    monkeypatch.setattr(same, "by", lambda commit, expression, **more: cell)
+    monkeypatch.setattr(same, "with_threads", lambda name, commit: moved)
+    name = next(iter(main_job.CELLS))
+    asked = argparse.Namespace(beside="HEAD", rounding=False, redefined=[])
+    with pytest.raises(SystemExit, match="/models/unlearned/a/value"):
+        same.compare(name, "x", asked)
+    asked.redefined = ["a"]
+    assert same.compare(name, "x", asked)["figures"] == 2
+    asked = argparse.Namespace(beside="HEAD", rounding=True, redefined=[])
+    assert same.compare(name, "x", asked)["astray"] == {"/models/unlearned/a/value": (0.5, 0.6)}
 
 
 def test_what_counts_as_the_same_was_within_the_tolerance_or_rounded_no_worse_than_threads_do():

@@ -1,7 +1,8 @@
 """The digest of the sources that numbers depend on; comments, docstrings, layout do not count.
 
-What all methods share changes more often than any number does.  Where cells drawn by lot came out
-the same before and after (``verify/same.py``), both states of it count as one: SAME has them.
+What all methods share changes more often than any number does, and so does what a method is built
+from.  Where cells drawn by lot came out the same before and after (``verify/same.py``), both states
+of it count as one: SAME has them.
 """
 
 import ast
@@ -46,18 +47,34 @@ def of_files(names: tuple[str, ...]) -> str:
     return str(hashed(names).hexdigest())
 
 
-def digest(method: str, common: str = "") -> str:
+def digest(method: str, common: str = "", alone: str = "") -> str:
     """Return a SHA-256 over the code of every file that can change a number of this method.
 
     Args:
         method: its name.
         common: the digest of what all methods share; by default the earliest that is the same.
+        alone: the digest of its own files; by default the earliest that is the same.
 
     """
-    own = hashlib.sha256()
+    both = f"{alone or earliest_own(method)} {common or earliest()}"
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
+def own(method: str) -> str:
+    """Return a SHA-256 over the code of the files that a method is built from alone."""
+    total = hashlib.sha256()
     for name in sorted(_own(f"_{method}.py") - SHARED_BY_METHODS):
-        own.update(text(SOURCE / "methods" / name))
-    return hashlib.sha256(f"{own.hexdigest()} {common or earliest()}".encode()).hexdigest()
+        total.update(text(SOURCE / "methods" / name))
+    return total.hexdigest()
+
+
+def earliest_own(method: str) -> str:
+    """Return the digest of a method's earliest files by which its numbers come out the same."""
+    now = own(method)
+    for record in reversed(records()):
+        pair = record.get("methods", {}).get(method, {})
+        now = pair["before"] if pair.get("after") == now else now
+    return now
 
 
 @cache
