@@ -72,7 +72,8 @@ def test_files_of_a_method_count_as_those_that_gave_the_same_numbers(tmp_path, m
 def test_cells_of_methods_that_are_compared_too_may_be_drawn(monkeypatch):
     monkeypatch.setattr(provenance, "earliest", lambda: "new")
     cell = made_by("snu", "old", "digits")
-    assert same.drawn({"a": cell}, "x", own={"snu": provenance.earliest_own("snu")}) == ("old", ["a"])
+    own = {"snu": provenance.earliest_own("snu")}
+    assert same.drawn({"a": cell}, "x", own=own) == ("old", ["a"])
     assert same.drawn({"a": cell}, "x", own={"snu": "of other files"}) == ("", [])
 
 
