@@ -8,6 +8,7 @@ of it count as one: SAME has them.
 import ast
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,7 @@ def own(method: str) -> str:
 
 def earliest_own(method: str) -> str:
     """Return the digest of a method's earliest files by which its numbers come out the same."""
-    now = own(method)
-    for record in reversed(records()):
-        pair = record.get("methods", {}).get(method, {})
-        now = pair["before"] if pair.get("after") == now else now
-    return now
+    return _first(own(method), [r.get("methods", {}).get(method, {}) for r in records()])
 
 
 @cache
@@ -104,9 +101,13 @@ def records() -> list[dict[str, Any]]:
 
 def earliest() -> str:
     """Return the digest of the earliest common sources by which numbers come out the same."""
-    now = digest_of_common()
-    for record in reversed(records()):
-        now = record["before"] if now == record["after"] else now
+    return _first(digest_of_common(), records())
+
+
+def _first(now: str, pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Follow pairs of digests before and after, the oldest first, back from today's."""
+    for pair in reversed(pairs):
+        now = pair["before"] if pair.get("after") == now else now
     return now
 
 
@@ -123,8 +124,4 @@ def digest_of_calibration() -> str:
 
 def earliest_of_calibration() -> str:
     """Return the digest of the earliest sources by which the simulation comes out the same."""
-    now = digest_of_calibration()
-    for record in reversed(records()):
-        pair = record.get("calibration", {})
-        now = pair["before"] if pair.get("after") == now else now
-    return now
+    return _first(digest_of_calibration(), [r.get("calibration", {}) for r in records()])

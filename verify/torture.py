@@ -30,15 +30,8 @@ EVERY = {"kills": 0, "faults": None, "others": 0}  # of --every: each call fails
 CASES = ROOT / "runs" / "verify" / "torture-every.json"  # the page has their summary
 DECIDE = (  # what a fault can bring down: files of src/unsee, and what torments them
     *("cli/_certificate.py", "cli/_guard.py", "cli/_run.py", "cli/_worker.py", "errors.py"),
-    *(
-        "events.py",
-        "folder.py",
-        "locking.py",
-        "ownership.py",
-        "pipeline.py",
-        "certificate",
-        "ledger",
-    ),
+    *("events.py", "folder.py", "locking.py", "ownership.py"),
+    *("pipeline.py", "certificate", "ledger"),
 )
 TOOLS = ("faults.c", "faults.py", "forks.py", "ordeals.py", "torment.py")
 
