@@ -303,6 +303,22 @@ def test_a_sequence_is_replaced_by_force_alone_and_only_as_such(config, tmp_path
         sequence(config, TWICE[:1], folder / "01", begun="replace")
 
 
+def test_force_does_not_remove_what_the_new_sequence_begins_from(config, tmp_path):
+    config = replace(config, method="noop")
+    folder = tmp_path / "s"
+    sequence(config, TWICE[:1], folder)
+    served, ids = folder / "01" / "model.safetensors", folder / "ids.txt"
+    ids.write_text("train/00000\n")
+    for asked, rules in (
+        (replace(config, model=str(served)), TWICE[:1]),
+        (replace(config, oracle=str(served)), TWICE[:1]),
+        (config, [f"ids={ids}"]),
+    ):
+        with pytest.raises(RunError, match="needs nothing of the folder it replaces"):
+            sequence(asked, rules, folder, begun="replace")
+        assert served.exists() and (folder / "requests.json").exists()
+
+
 def test_a_broken_list_of_requests_is_no_bug(config, tmp_path):
     config = replace(config, method="noop")
     sequence(config, TWICE[1:], tmp_path / "s")

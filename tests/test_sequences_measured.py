@@ -134,3 +134,15 @@ def test_a_cell_is_measured_as_it_is_told(tmp_path):
     assert cell["retrained"]["requests"][0]["forget_accuracy"]["value"] == 0
     text = sequences.block({"digits-mixed": cell})
     assert "| 2 `random=10%` |" in text and " threads, " in text
+
+
+@pytest.mark.filterwarnings("ignore:half of the test images")
+def test_a_harm_is_measured_as_it_is_told(monkeypatch):
+    monkeypatch.setattr(sequences, "OTHERS", ())
+    config = replace(sequences.HARMS["backdoor-digits"], train_epochs=1)
+    cell = cells.rounded(sequences.harmed(config))
+    assert [*cell["models"]] == ["original", sequences.METHOD, "retrained"]
+    for told in cell["models"].values():
+        assert 0 <= told["trigger_success"]["value"] <= 1 and told["image_gradients"] > 0
+    text = sequences.block({"backdoor-digits": cell})
+    assert "| backdoor-digits | retrained |" in text

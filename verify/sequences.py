@@ -33,7 +33,7 @@ LOOKED_AT = 5000  # images that stay, of MNIST, at each look
 TEN = ("random=1%",) * 10
 WITHIN = {"digits": 0.02, "mnist": 0.01}  # of test accuracy, of a model retrained without all ten
 DEARER = 1.3  # the most that the tenth request may cost over the first
-ASKED = ("accuracy", "membership", "security")
+HARM_AUDITS = ("accuracy", "membership", "security")
 ASKED = {  # of every request after every request
     "forget_accuracy": "",
     "few_shot_recall": ", few-shot recall",
@@ -144,7 +144,7 @@ def _other(job: Any, original: nn.Module, name: str) -> nn.Module:
 def _answers(name: str, model: nn.Module, job: Any) -> Cell:
     view = observe(name, model, job.split, partial(generator, 0))
     found: Cell = {}
-    for audit in ASKED:
+    for audit in HARM_AUDITS:
         ask, draws = AUDITS[audit], generator(0, audit)
         found |= ask(view, original=view, retrained=None, split=job.split, rng=draws)
     wanted = (*SHOWN, *HARM)

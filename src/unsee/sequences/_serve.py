@@ -24,6 +24,7 @@ from unsee.nouns import (
     Standing,
     standing as read_standing,
 )
+from unsee.ownership import refuse_inputs
 from unsee.pipeline import run
 from unsee.preparation import Bench, chosen_device, chosen_split, lay_out
 from unsee.reporting import history_page, history_picture
@@ -59,6 +60,8 @@ def sequence(
     with events.noted() as notes:
         plan = planned(config, rules)
     if begun == "replace":
+        needed = {**json.loads(plan.words), "oracle": config.oracle, "rules": [*rules]}
+        refuse_inputs(folder, json.dumps(needed), removed=None)
         _clear(folder)
     with opened(folder, plan.words, "refuse" if begun == "refuse" else "continue") as place:
         for message in dict.fromkeys(notes):
