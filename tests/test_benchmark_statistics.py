@@ -309,7 +309,7 @@ def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, re
         assert "stale" not in text and text.count("**best**: the smallest") == 1
     for told in (
         "18 cells, of which 4 failed; seeds 0, 1, 2",
-        "Machine: 2 x CPU, 1 threads a cell, float32",
+        "Machine: 2 x CPU, threads a cell: 1, float32",
         "at most 100,000 image gradients",
         "Tuned on class=0 with seed 0: 2 settings",
         "a search has spent 2,000 to 2,000 image gradients",

@@ -133,7 +133,7 @@ def test_a_cell_is_measured_as_it_is_told(tmp_path):
     assert cell["gone"] == [["c"], []] and cell["after"][0]["images"] == 24
     assert cell["retrained"]["requests"][0]["forget_accuracy"]["value"] == 0
     text = sequences.block({"digits-mixed": cell})
-    assert "| 2 `random=10%` |" in text and " threads, " in text
+    assert "| 2 `random=10%` |" in text and ", threads: " in text
 
 
 @pytest.mark.filterwarnings("ignore:half of the test images")

@@ -115,5 +115,5 @@ def mean(values: Iterable[float]) -> float:
 def machines(found: Iterable[Cell]) -> str:
     """Say on which machines cells were measured."""
     words = (cell["environment"] for cell in found)
-    each = {f"{x['device']}, {x['threads']} threads, {x['precision']}" for x in words}
+    each = {f"{x['device']}, threads: {x['threads']}, {x['precision']}" for x in words}
     return "; ".join(sorted(each)) or "none"

@@ -145,7 +145,7 @@ def machines(found: Cells) -> list[str]:
     """Return a line for each machine and set of versions on which cells were measured."""
     words = [cell["machine"] for cell in found.values() if "machine" in cell]
     each = {
-        f"{x['device']}, {x['threads']} threads, {x['precision']}; Python {x['python']}, torch "
+        f"{x['device']}, threads: {x['threads']}, {x['precision']}; Python {x['python']}, torch "
         f"{x['torch']}, torchvision {x['torchvision']}, numpy {x['numpy']}, {x['system']}"
         for x in words
     }

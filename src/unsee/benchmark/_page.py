@@ -68,7 +68,7 @@ def _pictures(grid: str, records: Sequence[Record]) -> list[str]:
 
 def _machines(records: Sequence[Record]) -> list[str]:
     told = {
-        f"{x['device']}, {x['threads']} threads a cell, {x['precision']}; torch {x['torch']}, "
+        f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}; torch {x['torch']}, "
         f"Python {x['python']}, unsee {x['unsee']}"
         for x in environments(records)
     }
