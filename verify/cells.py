@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,9 @@ def mean(values: Iterable[float]) -> float:
 
 def machines(found: Iterable[Cell]) -> str:
     """Say on which machines cells were measured."""
-    words = (cell["environment"] for cell in found)
-    each = {f"{x['device']}, threads: {x['threads']}, {x['precision']}" for x in words}
-    return "; ".join(sorted(each)) or "none"
+    return "; ".join(sorted({place(cell["environment"]) for cell in found})) or "none"
+
+
+def place(words: Mapping[str, str]) -> str:
+    """Return in one phrase what an environment says of the machine."""
+    return f"{words['device']}, threads: {words['threads']}, {words['precision']}"

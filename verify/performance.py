@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from cells import Cell, rounded
+from cells import Cell, place, rounded
 
 from unsee.accounting import environment
 from unsee.folder import write
@@ -145,8 +145,8 @@ def machines(found: Cells) -> list[str]:
     """Return a line for each machine and set of versions on which cells were measured."""
     words = [cell["machine"] for cell in found.values() if "machine" in cell]
     each = {
-        f"{x['device']}, threads: {x['threads']}, {x['precision']}; Python {x['python']}, torch "
-        f"{x['torch']}, torchvision {x['torchvision']}, numpy {x['numpy']}, {x['system']}"
+        f"{place(x)}; Python {x['python']}, torch {x['torch']}, "
+        f"torchvision {x['torchvision']}, numpy {x['numpy']}, {x['system']}"
         for x in words
     }
     return ["", f"Measured on: {'; '.join(sorted(each)) or 'nothing'}."]

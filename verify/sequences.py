@@ -33,7 +33,6 @@ LOOKED_AT = 5000  # images that stay, of MNIST, at each look
 TEN = ("random=1%",) * 10
 WITHIN = {"digits": 0.02, "mnist": 0.01}  # of test accuracy, of a model retrained without all ten
 DEARER = 1.3  # the most that the tenth request may cost over the first
-HARM_AUDITS = ("accuracy", "membership", "security")
 ASKED = {  # of every request after every request
     "forget_accuracy": "",
     "few_shot_recall": ", few-shot recall",
@@ -41,6 +40,7 @@ ASKED = {  # of every request after every request
 }
 SHOWN = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 HARM = ("trigger_success", "corrected_accuracy")
+HARM_AUDITS = ("accuracy", "security")  # give these, and SHOWN
 OTHERS = ("snu", "finetune")  # methods beside ours that a harm is put to
 # No guard: what a method does to the rest is to be seen here, not prevented.
 DIGITS = Config(data="digits", train_epochs=6, method=METHOD, guard=1.0)
