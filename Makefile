@@ -9,7 +9,7 @@
 # make kinds      every kind of request on digits, 3 seeds: ten minutes
 # make ledger   500 requests, 8 clients, 4 workers and 50 kills on both databases, 5 minutes
 # make torture  200 kills and 200 failing writes in the real pipeline: 16 minutes on two idle cores
-# make bench      all methods on digits, tables and pictures: what is not there; all 520 cells made
+# make bench      all methods on digits, tables and pictures: what is not there; all 500 cells made
 #                 again (--results DIR --work DIR) take 75 minutes, and at most 2.5 hours, on two cores
 # make bench-speed   how near to the hardware: a quarter of an hour on two idle cores
 # make bench-memory  data larger than memory: a few minutes

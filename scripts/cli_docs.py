@@ -21,12 +21,14 @@ has no default: without it the verb says what is lacking, and ends with exit cod
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | a bug of unsee; the only case with a traceback |
-| 2 | bad input; one line on stderr says what, where, and what to do; nothing was written |
-| 3 | done, and a `--require`, a `bench check` or a check of `unsee verify` failed; or a loss was \
-not finite, and the model is as it was |
+| 1 | a bug of unsee, told with a traceback |
+| 2 | bad input; one line on stderr says what, where, and what to do. Nothing was written, but what a run had \
+finished before it was found, such as a model trained first. Where the fault lies in a method or a factory of your \
+own its traceback stands before the line |
+| 3 | done, and a `--require`, a `bench check` or a check of `unsee verify` failed |
+| 3 | the guard saw what stays harmed, or a loss was not finite: no model was written, the original is as it was |
 | 3 | of `unsee ledger verify`: the ledger is not as it was written |
-| 4 | another process works in the run folder |
+| 4 | another process works in the run folder, or held the ledger for longer than one waits |
 | 5 | the disk refused a write |
 | 6 | too little memory, on the machine or on the device |
 | 7 | another process of a job under `torchrun` has ended, or differs; the same command goes on |

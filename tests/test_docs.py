@@ -39,6 +39,20 @@ def test_every_method_has_a_form_that_names_its_options(method):
     assert not missing, f"docs/methods/{method.name}.md does not name {missing}"
 
 
+def test_the_methods_stand_in_the_row_of_what_they_are_shown():
+    shown = {
+        "buffer": "the images to forget and a small buffer",
+        "forget": "the images to forget alone",
+        "all": "all images that stay",
+    }
+    for method in METHODS.values():
+        if f"]({method.name}.md)" not in FORMS["README"]:
+            assert f"`{method.name}`" in FORMS["README"] and method.name in FORMS["controls"]
+        elif method.name != "retrain":
+            (row,) = (x for x in FORMS["README"].splitlines() if f"]({method.name}.md)" in x)
+            assert row.startswith(f"| {shown[method.data]}"), method.name
+
+
 @pytest.mark.parametrize("audit", AUDITS.values(), ids=AUDITS)
 def test_every_measurement_is_defined(audit):
     text = (ROOT / "docs" / "audits.md").read_text()

@@ -86,7 +86,8 @@ def _terms(records: Sequence[Record]) -> list[str]:
     if standing := sum(bool(r.get("stands")) for r in records):
         found.append(
             "Made by code before the last changes, and standing for today's: "
-            f"{standing} of the cells; of each method one was measured again and came out alike "
+            f"{standing} of the cells; of each of their methods cells were measured again by lot, and "
+            "came out alike "
             "(`unsee bench check --accept`; `stands` in their files)."
         )
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
