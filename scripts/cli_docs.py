@@ -22,11 +22,13 @@ has no default: without it the verb says what is lacking, and ends with exit cod
 |---|---|
 | 0 | done |
 | 1 | a bug of unsee, told with a traceback |
-| 2 | bad input; one line on stderr says what, where, and what to do. Nothing was written, but what a run had \
-finished before it was found, such as a model trained first. Where the fault lies in a method or a factory of your \
-own its traceback stands before the line |
+| 2 | bad input; one line on stderr says what, where, and what to do. \
+Nothing was written, but what a run had finished before it was found, such as a model trained \
+first. Where the fault lies in a method or a factory of your own its traceback stands before the \
+line |
 | 3 | done, and a `--require`, a `bench check` or a check of `unsee verify` failed |
-| 3 | the guard saw what stays harmed, or a loss was not finite: no model was written, the original is as it was |
+| 3 | the guard saw what stays harmed, or a loss was not finite: \
+no model was written, the original is as it was |
 | 3 | of `unsee ledger verify`: the ledger is not as it was written |
 | 4 | another process works in the run folder, or held the ledger for longer than one waits |
 | 5 | the disk refused a write |

@@ -21,7 +21,7 @@ from unsee.benchmark._held import held_by_module, held_by_source
 from unsee.benchmark._models import needed
 from unsee.benchmark._results import write_record
 from unsee.benchmark._sources import built_from, code, digest_of_sources
-from unsee.benchmark._turns import at_most
+from unsee.benchmark._turns import at_most, threads
 from unsee.cli import call
 from unsee.data import load
 from unsee.errors import OptionError, PromiseError, RunError
@@ -288,8 +288,12 @@ def test_all_of_a_grid_compute_with_as_many_threads(place, grid, tmp_path, monke
 
     monkeypatch.setattr(running, "measure", watched)
     one = replace(grid, methods=("noop",), seeds=(0,))
-    running.bench(one, tmp_path / "results", place / "work" / "tiny", jobs=2)
-    assert seen == [3]  # not 6, though nothing else is left to do
+    with threads(4):
+        running.bench(one, tmp_path / "results", place / "work" / "tiny", jobs=2)
+        running.bench(one, tmp_path / "more", place / "work" / "tiny", jobs=1)
+    assert seen == [3, 4]  # not 6, though nothing else is left to do; nor more than there are
+    places = {needed(one.cells()[0], tmp_path, threads)[0].place for threads in (1, 2)}
+    assert len(places) == 2  # sums of another number of threads round otherwise
     before = torch.get_num_threads()
     with at_most(1):
         assert torch.get_num_threads() == 1
@@ -363,6 +367,19 @@ def test_a_cell_whose_search_failed_fails_again_when_it_is_checked(place, grid, 
     assert found.inside and found.same_code and all("class=z" in why for why in found.failed)
 
 
+def test_a_tuned_cell_that_failed_is_checked_with_what_its_search_found(place, grid, tmp_path):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=1, tune_on="class=a", budget=None)
+    (cell,) = tuned.cells()
+    results = tmp_path / "results"
+    found = {"format": 1, "tuned": "snu", "on": "class=a", "key": key_of(cell.search)}
+    found |= {"failed": None, "options": {"lr": 1e38, "epochs": 4}, "trials": []}
+    write_record(results, tuned_name(cell.search), found)
+    (failed,) = again(tuned, place, tmp_path).failed
+    assert "DivergenceError" in failed
+    done = checking.check(cell, results, place / "work" / "tiny")
+    assert done.inside and "DivergenceError" in done.failed[1]
+
+
 def test_options_are_tuned_on_one_rule_and_used_on_all(place, grid, tmp_path):
     tuned = replace(grid, methods=("snu",), seeds=(0,), tune=2, tune_on="class=a")
     assert again(tuned, place, tmp_path).failed == ()
@@ -397,6 +414,11 @@ def test_the_key_covers_settings_files_and_code(tmp_path, grid, place):
     assert len(keys) == 6
     moved = replace(cell, config=replace(cell.config, data="npz:/elsewhere/patterns.npz"))
     assert key_of(moved) == key_of(cell)
+    found = set()
+    for name, ids in (("a", "x"), ("b", "x"), ("c", "y")):  # by what it holds, not where
+        earlier = (f"ids={written(tmp_path, ids, f'{name}.txt')}", "class=a")
+        found.add(key_of(replace(cell, config=replace(cell.config, earlier=earlier))))
+    assert len(found) == 2
 
 
 def test_the_key_covers_what_the_images_are_wherever_they_lie(tmp_path, grid, place, monkeypatch):
@@ -416,9 +438,12 @@ def test_the_key_covers_what_the_images_are_wherever_they_lie(tmp_path, grid, pl
     (folder / "train" / "a.png").write_bytes(b"1")
     before = held_by_source(f"mislabel:folder:{folder}")
     (folder / ".hidden").write_bytes(b"x")
-    assert held_by_source(f"folder:{folder}") == before
+    assert held_by_source(f"mislabel:folder:{folder}") == before
+    spoiled = {before, held_by_source(f"backdoor:folder:{folder}")}
+    assert len(spoiled | {held_by_source(f"folder:{folder}")}) == 3
     (folder / "train" / "a.png").rename(folder / "train" / "b.png")
-    assert held_by_source(f"folder:{folder}") != before and held_by_source("digits") is None
+    assert held_by_source(f"mislabel:folder:{folder}") != before
+    assert held_by_source("digits") is None is not held_by_source("mislabel:digits")
     monkeypatch.chdir(tmp_path)
     found = set()
     for text in ("net = 1", "net = 2"):
@@ -492,6 +517,7 @@ def test_a_recipe_holds_every_flag_that_differs():
         options={"lr": 0.5, "deep": True},
         mean=(0.5, 0.25),
         earlier=("class=1", "class=2"),
+        audits=("accuracy", "distance"),
         include_twins=True,
         train_epochs=3,
     )
@@ -499,7 +525,7 @@ def test_a_recipe_holds_every_flag_that_differs():
     assert line == (
         "unsee run --data 'npz:a b.npz' --mean 0.5,0.25 --forget class=3 --include-twins "
         "--method snu_deep --set lr=0.5 --set deep=true --earlier class=1 --earlier class=2 "
-        "--train-epochs 3 --out runs/x"
+        "--train-epochs 3 --audits accuracy,distance --out runs/x"
     )
 
 
@@ -559,11 +585,11 @@ def test_results_of_no_cell_are_named(place, grid, tmp_path, capsys):
     assert "2 results" in told and "delete them, such as patterns-class=c-snu-seed0" in told
 
 
-def made_by_other_code(cell, results):
+def made_by_other_code(cell, results, code="0" * 64, name=""):
     """Rewrite a result as code of another digest would have made it; return its file."""
-    path = results / f"{cell.name}.json"
+    path = results / f"{name or cell.name}.json"
     record = json.loads(path.read_text())
-    record |= {"sources": "0" * 64, "key": key_of(cell, "0" * 64)}
+    record |= {"sources": code, "key": key_of(cell, code)}
     path.write_text(json.dumps(record))
     return path
 
@@ -579,7 +605,7 @@ def test_cells_of_which_one_comes_out_alike_stand_for_other_code(place, grid, tm
     names = [str(place / "tiny.toml"), "--work", str(place / "work"), "--results", str(results)]
     assert call("bench", "check", *names, "--accept", "--quiet", "--seed", "1") == 0
     told = capsys.readouterr().out
-    assert "snu, whole classes: 2 cells stand" in told and "outside" not in told
+    assert "snu, whole classes, by code 00000000: 2 cells stand" in told and "outside" not in told
     for cell, path in zip(cells[1:], paths[1:], strict=True):
         record = json.loads(path.read_text())
         assert record["key"] == key_of(cell)
@@ -617,7 +643,63 @@ def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_pa
     assert not replace(done, figures=(), same_options=False).inside  # a default has changed
     paths[0].write_text(json.dumps(record | {"options": {"lr": 7}}))
     assert not checking.check(cells[0], results, place / "work" / "tiny").same_options
-    assert call("bench", "check", *names, "--accept", "--only", "no such cell", "--quiet") == 0
+    assert call("bench", "check", *names, "--accept", "--only", "no such cell", "--quiet") == 2
+    names[-1] = str(tmp_path / "no such folder")
+    assert call("bench", "check", *names, "--accept", "--quiet") == 2
+
+
+def test_cells_of_different_codes_do_not_stand_for_each_other(place, grid, tmp_path):
+    results = Path(shutil.copytree(place / "results" / "tiny", tmp_path / "results"))
+    first, second = (cell for cell in grid.cells() if cell.method == "snu")
+    made_by_other_code(first, results)
+    made_by_other_code(second, results, "1" * 64)
+    groups = checking.changed(grid, results)
+    assert sorted(len(cells) for cells in groups.values()) == [1, 1]
+    for cell, why in ((first, "SplitError: no"), (second, "MemoryError: once")):
+        path = made_by_other_code(cell, results)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"failed": why}))
+    assert len(checking.changed(grid, results)) == 2  # nor those that failed otherwise
+
+
+def test_a_search_stands_only_where_it_finds_the_same_again(place, grid, tmp_path, monkeypatch):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=2, tune_on="class=a")
+    assert again(tuned, place, tmp_path).failed == ()
+    (cell,) = tuned.cells()
+    results, work = tmp_path / "results", place / "work" / "tiny"
+    made_by_other_code(cell, results)
+    made_by_other_code(cell.search, results, name=tuned_name(cell.search))
+    real = checking.search
+    monkeypatch.setattr(checking, "search", lambda task: real(task) | {"options": {"lr": 1e-9}})
+    done = checking.check(cell, results, work, anew=True)
+    assert not done.inside and not done.same_options
+    assert checking.check(cell, results, work).inside  # with the options that were kept
+    monkeypatch.setattr(checking, "search", real)
+    checking.stand([cell], results, checking.check(cell, results, work, anew=True))
+    kept = json.loads((results / f"{tuned_name(cell.search)}.json").read_text())
+    assert kept["stands"] and kept["key"] == key_of(cell.search)
+
+
+def test_a_budget_is_of_the_options_that_were_found(place, grid, tmp_path, monkeypatch):
+    tuned = replace(grid, methods=("snu",), seeds=(0,), tune=1, tune_on="class=a")
+    real, seen = _cell.allowance, []
+
+    def watched(job, budget):
+        seen.append(job.options)
+        return real(job, budget)
+
+    monkeypatch.setattr(_cell, "allowance", watched)
+    assert again(tuned, place, tmp_path).failed == ()
+    found = json.loads(next((tmp_path / "results").glob("tuned-*.json")).read_text())
+    assert len(seen) == 2 and seen[1].items() >= found["options"].items()
+
+
+def test_the_share_of_what_stays_is_that_of_a_buffer(place, grid, tmp_path, monkeypatch):
+    real = _cell.run
+    buffer = {"share": 0.5, "images": 24}
+    monkeypatch.setattr(_cell, "run", lambda *a, **more: replace(real(*a, **more), buffer=buffer))
+    again(replace(grid, methods=("snu",), seeds=(0,)), place, tmp_path)
+    (record,) = benchmark.read_results(tmp_path / "results")
+    assert record["retain_share"] == 0.5
 
 
 def test_what_the_code_of_before_gave_on_this_machine_is_compared_instead(

@@ -174,8 +174,32 @@ def test_missing_cells_are_told_and_nothing_is_ranked_before_they_are_there():
     told = benchmark.as_markdown(fewer, asked)
     assert "| 2 of 3 |" in told and "nothing is ranked before they are: `far`, `close`" in told
     assert "nothing is ranked before they are: far, close" in benchmark.as_text(fewer, asked)
-    assert "16 of 18 cells" not in page_block("g", records, asked)
-    assert "14 of 18 cells, of which" in page_block("g", fewer, asked)
+    assert ": 18 cells, of which" in page_block("g", records, asked)
+    assert ": 14 of 18 cells, of which" in page_block("g", fewer, asked)
+
+
+def test_a_rule_of_which_nothing_is_there_is_told():
+    records = [one | {"settings": "s"} for one in some()]
+    asked = asked_for(
+        [*records, record("near", 0, rule="random=10%"), record("far", 0, rule="random=10%")]
+    )
+    for text in (benchmark.as_markdown(records, asked), benchmark.as_text(records, asked)):
+        assert "random=10%" in text and "None of its 2 cells is there yet." in text
+    assert benchmark.as_csv(records, asked).count("random=10%") == 2
+    assert len(benchmark.pareto(records, asked)) == 1
+
+
+def test_a_result_that_the_grid_does_not_ask_for_stands_in_for_none_that_it_does():
+    records = [one | {"settings": "s"} for one in some()]
+    asked = asked_for(records)
+    for one in records:
+        if one["cell"]["name"] == "digits-class=3-far-seed2":
+            one["cell"] = one["cell"] | {"name": "digits-class=3-far-seed5", "seed": 5}
+    (rows,) = benchmark.tables(records, asked).values()
+    far = next(r for r in rows if r.method == "far")
+    assert (far.n, far.seeds, far.missing) == (3, 4, 1) and {r.place for r in rows} == {""}
+    assert far.remarks == ("1 of its cells are not the grid's",)
+    assert "17 of 18 cells and 1 that the grid does not ask for" in page_block("g", records, asked)
 
 
 def test_cells_of_other_settings_or_beside_other_models_are_told_and_not_ranked():
@@ -189,10 +213,22 @@ def test_cells_of_other_settings_or_beside_other_models_are_told_and_not_ranked(
     (rows,) = benchmark.tables(records, asked).values()
     found = {r.method: r for r in rows}
     assert found["near"].remarks == ("measured beside other models (seeds 1)",)
-    assert found["close"].remarks == ("3 of its cells are of other settings than the grid's",)
+    assert "3 of its cells are of other settings than the grid's" in found["close"].remarks[0]
     assert {r.place for r in rows} == {""} and "`near`: measured beside" in benchmark.as_markdown(
         records, asked
     )
+
+
+def test_nothing_is_ranked_before_cells_of_other_settings_are_measured_again():
+    records = [one | {"settings": "s"} for one in some()]
+    asked = asked_for(records)
+    (rows,) = benchmark.tables(records, asked).values()
+    assert {"best", "tied"} <= {r.place for r in rows}
+    for one in records:
+        if one["cell"]["name"] == "digits-class=3-weak-seed0":
+            one["settings"] = "another budget"
+    (rows,) = benchmark.tables(records, asked).values()
+    assert {r.place for r in rows} == {""}
 
 
 def test_who_held_test_images_out_is_told():

@@ -26,6 +26,7 @@ from unsee.training import counting
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
 FEW = (1, 2, 33)  # images to forget
 CLASSES = ("a", "b", "c")
+SHOWN = ("forget", "retain", "validation")  # to a method
 State = dict[str, Tensor]
 
 
@@ -95,7 +96,7 @@ def cases() -> list[Case]:
     noise = torch.randint(0, 256, (48, 1, 4, 4), generator=draws, dtype=torch.uint8)
     parts = np.array(["train"] * 32 + ["validation"] * 4 + ["test"] * 12)
     flat = Data(noise, torch.arange(48) % 3, np.arange(48).astype(str), parts, CLASSES)
-    patterns = pattern_data()
+    patterns = pattern_data(144)  # 36 of each class to learn
     held = np.array([*patterns.parts[:-12].tolist(), *["validation"] * 12])
     patterns = replace(patterns, parts=held)
     everything = patterns.part("train")
@@ -195,7 +196,7 @@ def leaves_everything_alone(method: Method, case: Case) -> None:
             "gradient mode": torch.is_grad_enabled(),
             "torch's dice": torch.get_rng_state().tolist(),
             "numpy's and Python's dice": repr(dice),
-            "images": [d.fingerprint for d in (case.split.forget, case.split.retain)],
+            "images": [getattr(case.split, part).fingerprint for part in SHOWN],
         }
 
     before = seen()

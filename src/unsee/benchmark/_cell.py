@@ -116,9 +116,9 @@ def _outcome(task: Task) -> Record:
         return {"failed": why, "recipe": _line(task.cell, task.cell.config)}
     config = task.cell.config
     try:
-        config, allowed = _within_budget(task, config)
         if task.tuned is not None:
             config = replace(config, options=dict(config.options) | task.tuned["options"])
+        config, allowed = _within_budget(task, config)
         return _run(task, config, allowed)
     except (BusyError, StorageError):
         raise
@@ -132,15 +132,20 @@ def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
     mark = hashlib.sha256(words.encode()).hexdigest()[:8]  # a run goes on where its own was stopped
     folder = Path(task.work, f"{task.cell.name}-{mark}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    found = kept(run(_beside(task, config), folder, jobs=1))
+    done = run(_beside(task, config), folder, jobs=1)
     if not task.keep:
         shutil.rmtree(folder)
-    return found | {
-        "digests": _digests(_beside(task, config)),
-        "recipe": _line(task.cell, config),
-        "budget": allowed and asdict(allowed),
-        "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
-    }
+    of_a_buffer = {"retain_share": done.buffer["share"]} if done.buffer else {}
+    return (
+        kept(done)
+        | of_a_buffer
+        | {
+            "digests": _digests(_beside(task, config)),
+            "recipe": _line(task.cell, config),
+            "budget": allowed and asdict(allowed),
+            "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
+        }
+    )
 
 
 def _beside(task: Task, config: Config) -> Config:

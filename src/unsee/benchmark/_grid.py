@@ -37,12 +37,9 @@ class Cell:
     def name(self) -> str:
         """Of its result file: letters, digits and ``=%.-`` alone."""
         config = self.config
-        rule = f"ids={Path(config.forget[4:]).stem}" if self._lists() else config.forget
+        rule = f"ids={Path(config.forget[4:]).stem}" if _lists(config.forget) else config.forget
         words = f"{self.data}-{rule}-{self.method}-seed{config.seed}"
         return re.sub(r"[^\w=%.-]", "_", words)
-
-    def _lists(self) -> bool:
-        return self.config.forget.startswith("ids=")
 
     def asked(self) -> dict[str, Any]:
         """Return everything that decides it, wherever files lie: files by what they hold."""
@@ -52,8 +49,8 @@ class Cell:
         for name in FILES:
             if (path := getattr(config, name)) is not None and path not in ("none", "retrain"):
                 record[name] = held(Path(str(path).removeprefix("ids=")))
-        if self._lists():
-            record["forget"] = held(Path(config.forget[4:]))
+        record["forget"] = _rule(config.forget)
+        record["earlier"] = [_rule(each) for each in config.earlier]
         more = {
             "content": self.content,
             "architecture": held_by_module(config.arch),
@@ -67,6 +64,15 @@ class Cell:
         """Digest of everything that it asks; unlike its key it knows nothing of our code."""
         words = json.dumps(self.asked(), sort_keys=True)
         return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _lists(rule: str) -> bool:
+    return rule.startswith("ids=")
+
+
+def _rule(rule: str) -> str:
+    """Return a rule; of one that names a file what that holds."""
+    return held(Path(rule[4:])) if _lists(rule) else rule
 
 
 @dataclass(frozen=True)

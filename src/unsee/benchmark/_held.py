@@ -19,11 +19,13 @@ def held(path: Path) -> str:
 def held_by_source(source: str) -> str | None:
     """Return a digest of all files of a data source; None: it has none, or they are not there.
 
-    Names below the source's own folder count, since they decide labels and order.
+    Names below the source's own folder count, since they decide labels and order; so does what
+    spoils it on the way.
     """
     kind, _, place = source.partition(":")
     if kind in SPOILED:
-        return held_by_source(place)
+        words = f"{kind}\n{held_by_source(place) or place}"
+        return hashlib.sha256(words.encode()).hexdigest()
     path = Path(place)
     if not place or not path.exists():
         return None

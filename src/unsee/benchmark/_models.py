@@ -28,6 +28,7 @@ FREE = (  # of what a cell asks, what such a model does not depend on
     *("method", "options", "code", "budget", "tune", "retain_fraction", "guard", "oracle"),
     *("policy", "redact", "require", "buffer", "search"),
 )
+BESIDE = ("forget", "validation", "audits", "audit_retain")  # nor an original
 Result = TypeVar("Result")
 Kind = Literal["original", "retrained"]
 
@@ -43,12 +44,10 @@ class Model:
 
     @property
     def place(self) -> Path:
-        """Its own folder: of everything that it depends on."""
-        record = self.cell.asked()
-        for name in FREE:
+        """Its own folder: of everything that it depends on, threads among it, since sums round."""
+        record = self.cell.asked() | {"threads": self.threads}
+        for name in (*FREE, *(BESIDE if self.kind == "original" else ())):
             record.pop(name, None)
-        if self.kind == "original":
-            del record["forget"]
         words = json.dumps([self.kind, record, digest_of_sources("retrain")], sort_keys=True)
         return Path(self.folder, f"{self.kind}-{hashlib.sha256(words.encode()).hexdigest()[:16]}")
 

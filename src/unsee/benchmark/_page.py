@@ -25,10 +25,11 @@ TIED = (
 
 def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None) -> str:
     """Return what a page says of a grid: the command, machines, seeds, tuning, and the tables."""
-    there = len(records) if asked is None else len(asked.cells)
-    counts = (
-        f"{len(records)} cells" if there == len(records) else f"{len(records)} of {there} cells"
-    )
+    wanted = {x["name"] for x in asked.cells} if asked else {r["cell"]["name"] for r in records}
+    there = len(wanted & {r["cell"]["name"] for r in records})
+    counts = f"{there} cells" if there == len(wanted) else f"{there} of {len(wanted)} cells"
+    if stray := len(records) - there:
+        counts += f" and {stray} that the grid does not ask for"
     done = [record for record in records if not record["failed"]]
     unsuited = sum(is_unsuited(record["failed"]) for record in records)
     not_asked = f" and {unsuited} were not asked (methods for whole classes alone)"
@@ -86,9 +87,8 @@ def _terms(records: Sequence[Record]) -> list[str]:
     if standing := sum(bool(r.get("stands")) for r in records):
         found.append(
             "Made by code before the last changes, and standing for today's: "
-            f"{standing} of the cells; of each of their methods cells were measured again by lot, and "
-            "came out alike "
-            "(`unsee bench check --accept`; `stands` in their files)."
+            f"{standing} of the cells; of each of their methods cells were measured again by "
+            "lot, and came out alike (`unsee bench check --accept`; `stands` in their files)."
         )
     tuned = sorted({(r["tuned"]["on"], len(r["tuned"]["trials"])) for r in records if r["tuned"]})
     found += [

@@ -7,6 +7,8 @@ from typing import Any
 
 from unsee.nouns import Config
 
+JOINED = ("mean", "std", "audits")  # given once, with commas; other lists repeat their flag
+
 
 def recipe(config: Config, out: str) -> str:
     """Return the command line of a run: what differs from the defaults, and where it goes.
@@ -24,8 +26,8 @@ def recipe(config: Config, out: str) -> str:
             continue
         elif isinstance(value, bool):
             words.append(flag)
-        elif name in ("mean", "std"):
-            words += [flag, ",".join(map(repr, value))]
+        elif name in JOINED:
+            words += [flag, ",".join(map(str, value))]
         elif isinstance(value, tuple):
             words += [word for x in value for word in (flag, str(x))]
         else:

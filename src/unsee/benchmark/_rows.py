@@ -83,6 +83,8 @@ def tables(
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record["cell"]["data"], record["cell"]["forget"]), []).append(record)
+    for each in asked.cells if asked else ():
+        groups.setdefault((each["data"], each["forget"]), [])  # perhaps nothing of it is there
     return {
         group: _rows(*group, some, asked.of(*group) if asked else None)
         for group, some in groups.items()
@@ -96,14 +98,17 @@ def _rows(
     by: dict[str, list[Record]] = {each["method"]: [] for each in wanted}
     for record in records:
         by.setdefault(record["cell"]["method"], []).append(record)
-    seeds = Counter(each["method"] for each in wanted)
-    unlike = _unlike(by, None if asked is None else {x["name"]: x["settings"] for x in asked})
-    held = _held_out(by)
+    settings = None if asked is None else {x["name"]: x["settings"] for x in asked}
+    names: dict[str, set[str]] = {m: {x["cell"]["name"] for x in some} for m, some in by.items()}
+    for each in wanted:
+        names[each["method"]].add(each["name"])
+    unlike, held = _unlike(by, settings), _held_out(by)
     rows = [
-        replace(_row(data, forget, m, some, seeds[m]), remarks=(*unlike[m], *held[m]))
+        replace(_row(data, forget, m, some, len(names[m])), remarks=(*unlike[m], *held[m]))
         for m, some in by.items()
     ]
-    if not any(row.missing for row in rows):
+    whole = not any(row.missing for row in rows)
+    if whole and not any(_of_other_settings(some, settings) for some in by.values()):
         alike = {m: _apart(x) for m, x in by.items() if m not in CONTROLS and not unlike[m]}
         places = ranked(alike, {each["seed"] for each in wanted})
         unplaced: tuple[str, float | None] = ("", None)
@@ -123,13 +128,13 @@ def _unlike(
     found = {}
     for method, some in by.items():
         told = []
-        odd = [
-            r
-            for r in some
-            if settings is not None and settings.get(r["cell"]["name"]) != r.get("settings")
-        ]
-        if odd:
-            told.append(f"{len(odd)} of its cells are of other settings than the grid's")
+        if odd := _of_other_settings(some, settings):
+            told.append(
+                f"{len(odd)} of its cells are of other settings than the grid's, and nothing is "
+                "ranked before they are measured again"
+            )
+        if stray := [r for r in some if settings and r["cell"]["name"] not in settings]:
+            told.append(f"{len(stray)} of its cells are not the grid's")
         other = {r["cell"]["seed"] for r in _done(some) if _models(r) != usual[r["cell"]["seed"]]}
         if other:
             told.append(
@@ -137,6 +142,16 @@ def _unlike(
             )
         found[method] = tuple(told)
     return found
+
+
+def _of_other_settings(some: list[Record], settings: dict[str, str] | None) -> list[Record]:
+    """Return the cells that the grid asks for otherwise than they were measured."""
+    return [
+        r
+        for r in some
+        if settings is not None
+        and settings.get(r["cell"]["name"], r.get("settings")) != r.get("settings")
+    ]
 
 
 def _held_out(by: dict[str, list[Record]]) -> dict[str, tuple[str, ...]]:
@@ -181,13 +196,13 @@ def _distance(row: Row) -> tuple[float, str]:
 
 
 def _row(data: str, forget: str, method: str, records: list[Record], seeds: int) -> Row:
+    """Return one row; ``seeds``: of the grid and of results, which may be of no cell of it."""
     done = _done(records)
     reasons = tuple(record["failed"] for record in records if record["failed"])
     kind = "control" if method in CONTROLS else records[0]["shown"] if records else "missing"
     if reasons and all(map(is_unsuited, reasons)):
         return Row(data, forget, method, kind, unsuited=True)
-    asked = max(seeds, len(records))  # a result of no cell of the grid is shown, too
-    return Row(data, forget, method, kind, _figures(done), asked, len(done), reasons)
+    return Row(data, forget, method, kind, _figures(done), seeds, len(done), reasons)
 
 
 def _figures(records: list[Record]) -> dict[str, Figure]:

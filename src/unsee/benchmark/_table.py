@@ -25,6 +25,9 @@ def as_markdown(records: Sequence[Record], asked: Asked | None = None) -> str:
     """Return one table for every data set and rule, with what failed or is missing below it."""
     parts = []
     for (data, forget), rows in tables(records, asked).items():
+        if _none_there(rows):
+            parts.append(f"### {_cell(data)}, {_cell(forget)}\n\n{_none_there(rows)}")
+            continue
         heads = ["method", "", "n", *(column.title for column in COLUMNS)]
         lines = [f"### {_cell(data)}, {_cell(forget)}", "", _line(heads)]
         lines.append(_line(["---", "---", "--:", *["--:"] * len(COLUMNS)]))
@@ -34,6 +37,13 @@ def as_markdown(records: Sequence[Record], asked: Asked | None = None) -> str:
         told = [f"* {line}" for line in _below(rows, as_code=True)]
         parts.append("\n".join([*lines, *([""] if told else []), *told]))
     return "\n\n".join(parts)
+
+
+def _none_there(rows: Sequence[Row]) -> str:
+    """Say that nothing of a rule was measured yet; "": something was."""
+    if any(row.n or row.failed or row.unsuited for row in rows):
+        return ""
+    return f"None of its {sum(row.missing for row in rows)} cells is there yet."
 
 
 def _named(row: Row) -> str:
@@ -149,6 +159,9 @@ def as_text(records: Sequence[Record], asked: Asked | None = None) -> str:
     """Return the main columns in lines of at most 80 characters."""
     parts = []
     for (data, forget), rows in tables(records, asked).items():
+        if _none_there(rows):
+            parts.append(f"{printable(f'{data}, {forget}')[:WIDTH]}\n{_none_there(rows)}")
+            continue
         heads = ("JS", "test", "AUC gap", "probe", "seconds", "grads", "n")
         widths = (13, 6, 8, 6, 8, 9, 4)
         lines = [printable(f"{data}, {forget}")[:WIDTH]]

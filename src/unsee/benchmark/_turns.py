@@ -41,7 +41,12 @@ def at_most(number: int) -> Iterator[None]:
     One number for all models and cells of a grid, so that a cell and what it is compared with round
     alike, however many of them are left to do.
     """
+    with threads(within(number)):
+        yield
+
+
+def within(number: int) -> int:
+    """Return a number of threads, or how many this process computes with where those are fewer."""
     import torch
 
-    with threads(min(number or torch.get_num_threads(), torch.get_num_threads())):
-        yield
+    return min(number or torch.get_num_threads(), torch.get_num_threads())

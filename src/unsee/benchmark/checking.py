@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unsee.benchmark._cell import Task, key_of, measure, tuned_name
+from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
 from unsee.benchmark._grid import Cell, Grid
 from unsee.benchmark._models import make, needed, unique
 from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value, write_record
@@ -72,31 +72,60 @@ def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] =
         RunError: if none has a result.
 
     """
-    asked = [cell for cell in cells if not only or any(part in cell.name for part in only)]
-    records = {cell.name: read_record(results / f"{cell.name}.json") for cell in asked}
-    there = [cell for cell in asked if records[cell.name] is not None]
+    there = kept(cells, results, only)
     if not there:
         raise RunError(f"Expected results of such cells in {results}, got none: unsee bench run")
-    whole = [cell for cell in there if not (records[cell.name] or {}).get("failed")]
-    return random.Random(seed).choice(sorted(whole or there, key=lambda cell: cell.name))
+    whole = [cell for cell, record in there if not record["failed"]]
+    some = whole or [cell for cell, _ in there]
+    return random.Random(seed).choice(sorted(some, key=lambda cell: cell.name))
+
+
+def kept(
+    cells: Sequence[Cell], results: Path, only: Sequence[str] = ()
+) -> list[tuple[Cell, Record]]:
+    """Return the cells that have results, with these; ``only``: parts of names; none: all."""
+    asked = [cell for cell in cells if not only or any(part in cell.name for part in only)]
+    found = [(cell, read_record(results / f"{cell.name}.json")) for cell in asked]
+    return [(cell, record) for cell, record in found if record is not None]
 
 
 def check(
-    cell: Cell, results: Path, work: Path, *, tolerance: float = TOLERANCE, jobs: int = 1
+    cell: Cell,
+    results: Path,
+    work: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    jobs: int = 1,
+    anew: bool = False,
 ) -> Checked:
     """Measure a cell again and compare every figure with the one that was kept; nothing is written.
 
     Seconds are another machine's, and are not compared.
+
+    Args:
+        cell: of a grid.
+        results: the folder that keeps its result.
+        work: for the models that it shares, which are trained where they are not there.
+        tolerance: of figures in 0..1.
+        jobs: processes that train those models.
+        anew: search for its options again, too, where a search has found them; else take those.
+
+    Raises:
+        RunError: if there is no result of it.
+
     """
     path = results / f"{cell.name}.json"
     before = read_record(path)
     if before is None:
         raise RunError(f"Expected a result in {path}, got none")
-    wanted = unique(needed(cell, work / "models"))
-    with threads(int(before.get("environment", {}).get("threads", 0))):  # so sums round as they did
+    number = int(before.get("environment", {}).get("threads", 0))  # so that sums round as they did
+    both = [cell, *(searches([cell]) if anew else ())]
+    wanted = unique([m for each in both for m in needed(each, work / "models", number)])
+    with threads(number):
         made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
-        task = Task(cell, "", str(work / "check"), of(cell, work, made))
-        now = measure(replace(task, tuned=_options_of(cell, before, results)))
+        tasks = [Task(x, "", str(work / "check"), of(x, work, made, number)) for x in both]
+        found = [search(task) for task in tasks[1:]] or [_options_of(cell, before, results)]
+        now = measure(replace(tasks[0], tuned=found[0]))
     figures = [
         _compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
         for model in MODELS
@@ -129,15 +158,16 @@ def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
         return None
     (searched,) = searches([cell])
     found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
-    kept = before.get("tuned") or {"failed": found["failed"]}  # a search that failed has none
+    kept = before.get("tuned") or found  # a cell that failed has none
     return {"failed": None, "on": "", "trials": [], "options": {}} | kept
 
 
 def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:
     """Return the kept cells that ask what they asked, and were made by other code.
 
-    They are grouped by method and by what they forget, whole classes or images of classes that
-    stay: code that does the same to the one may do something else to the other.
+    They are grouped by method, by the code that made them and by what they forget, whole classes
+    or images of classes that stay: code that does the same to the one may do something else to the
+    other.  Cells that failed are alike where their reasons are.
 
     Args:
         grid: of :func:`read_grid`.
@@ -150,7 +180,9 @@ def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, li
         record = read_record(results / f"{cell.name}.json")
         if record is not None and _by_other_code(cell, record):
             what = "whole classes" if record.get("gone") else "other images"
-            group = f"{cell.method}, {record['failed'] and 'failed' or what}"
+            if record["failed"]:
+                what = f"failed: {record['failed']}"
+            group = f"{cell.method}, {what}, by code {record['sources'][:8]}"
             found.setdefault(group, []).append(cell)
     parts = [*only] or [""]
     return {

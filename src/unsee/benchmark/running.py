@@ -10,6 +10,7 @@ from unsee.benchmark._grid import Cell, Grid, own_methods
 from unsee.benchmark._models import Made, make, needed, unique
 from unsee.benchmark._read import read_grid as read_grid
 from unsee.benchmark._results import Record, cells_in, is_unsuited, write_asked
+from unsee.benchmark._turns import within
 from unsee.errors import OptionError
 from unsee.parallel import cores, fan_out
 from unsee.testing import check_method
@@ -66,14 +67,16 @@ def bench(
     for name in own_methods(grid) if todo else ():
         check_method(name)
     write_asked(results, grid.title, cells)
-    threads = max(1, cores() // (jobs or cores()))
+    threads = within(max(1, cores() // (jobs or cores())))
     made = _shared(todo, work, jobs, threads)
     plain = Task(
         cells[0], str(results), str(work / "runs"), keep=keep, threads=threads, again=again
     )
     tuned = _tuned(todo, plain, made, jobs)
     tasks = [
-        replace(plain, cell=cell, models=of(cell, work, made), tuned=_found_for(cell, tuned))
+        replace(
+            plain, cell=cell, models=of(cell, work, made, threads), tuned=_found_for(cell, tuned)
+        )
         for cell in todo
     ]
     _each("cells", measure, tasks, jobs, _told)
@@ -131,9 +134,9 @@ def _shared(cells: list[Cell], work: Path, jobs: int, threads: int) -> dict[Path
         return dict(zip(models, fan_out(make, [*models.values()], jobs=jobs), strict=True))
 
 
-def of(cell: Cell, work: Path, made: dict[Path, Made]) -> dict[str, Made]:
+def of(cell: Cell, work: Path, made: dict[Path, Made], threads: int) -> dict[str, Made]:
     """Return the models that a cell uses, by their kind."""
-    return {model.kind: made[model.place] for model in needed(cell, work / "models")}
+    return {model.kind: made[model.place] for model in needed(cell, work / "models", threads)}
 
 
 def searches(cells: Sequence[Cell]) -> list[Cell]:
@@ -156,7 +159,7 @@ def _tuned(cells: list[Cell], plain: Task, made: dict[Path, Made], jobs: int) ->
         if known:
             found[cell.name] = known
         else:
-            tasks.append(replace(plain, cell=cell, models=of(cell, work, made)))
+            tasks.append(replace(plain, cell=cell, models=of(cell, work, made, plain.threads)))
     for task, record in zip(tasks, _each("tuning", search, tasks, jobs, _told), strict=True):
         found[task.cell.name] = record
     return found

@@ -197,6 +197,8 @@ def bench_check(
     asked = read_grid(Path(grid))
     there = Path(against) if against else place
     groups = checking.changed(asked, place, only or ()) if accept else {"": asked.cells()}
+    if not groups and not checking.kept(asked.cells(), place, only or ()):
+        raise RunError(f"Expected results of such cells in {place}, got none: unsee bench run")
     if not groups:
         print("no cell was made by other code")
         return 0
@@ -206,7 +208,7 @@ def bench_check(
         alike = checking.as_kept(cells, place, there) if against else cells
         cell = checking.drawn(alike, there, number, only or ())
         with console.progress(quiet=quiet):
-            done = checking.check(cell, there, scratch, tolerance=tolerance, jobs=jobs)
+            done = checking.check(cell, there, scratch, tolerance=tolerance, jobs=jobs, anew=accept)
         print(f"{console.printable(cell.name)}: {'inside' if done.inside else 'outside'}")
         if not (accept and done.inside):
             _print_figures(done)
