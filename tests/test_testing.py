@@ -91,6 +91,18 @@ def wants_many(model, forget, retain, *, rng):
     return shrunk(model)
 
 
+def breaks_for_many(model, forget, retain, *, rng):
+    if len(forget) == 33:
+        raise ValueError("two batches")
+    return shrunk(model)
+
+
+def touches_what_is_held_out(model, forget, retain, *, rng, validation=None):
+    if validation is not None:
+        validation.labels[0] = 1 - validation.labels[0]
+    return shrunk(model)
+
+
 def breaks_for_few(model, forget, retain, *, rng):
     with torch.no_grad():
         next(model.parameters()).mul_(0.9 if len(forget) > 1 else float("nan"))
@@ -120,6 +132,8 @@ def passes_by(model, forget, retain, *, rng):
         (in_doubles, "changes weights .*another number type"),
         (wraps, "changes weights .*the hooks|changes weights .*same names"),
         (wants_many, r"forgets as few .*\(flat network\), got: ValueError: too few"),
+        (breaks_for_many, r"forgets as few .*\(convolutional network\), got: ValueError: two"),
+        (touches_what_is_held_out, "leaves everything alone .*images"),
         (breaks_for_few, "forgets as few .*numbers that are none"),
         (passes_by, "counts its image gradients .*call the model itself"),
     ],

@@ -124,8 +124,8 @@ def check(
     with threads(number):
         made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
         tasks = [Task(x, "", str(work / "check"), of(x, work, made, number)) for x in both]
-        found = [search(task) for task in tasks[1:]] or [_options_of(cell, before, results)]
-        now = measure(replace(tasks[0], tuned=found[0]))
+        found = search(tasks[1]) if tasks[1:] else _options_of(cell, before, results)
+        now = measure(replace(tasks[0], tuned=found))
     figures = [
         _compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
         for model in MODELS
