@@ -69,6 +69,19 @@ def test_ascent_is_the_loss_upside_down(losses, trained, patterns):
     assert losses == [pytest.approx(-at_once(trained, patterns.forget), rel=1e-5)]
 
 
+def test_a_long_ascent_goes_at_a_lower_rate(monkeypatch, trained, patterns):
+    rates = []
+    monkeypatch.setattr(
+        _gradient_ascent, "descend", lambda model, stream, *, lr: rates.append(lr) or model
+    )
+    for batch in (24, 8, 2):  # 1, 3 and 12 steps over 24 images
+        apply("gradient_ascent", trained, patterns, lr=0.5, batch=batch)
+    assert rates == [0.5, 0.5, 0.125]
+    for name in ("gradient_ascent", "scrub"):
+        with pytest.raises(OptionError, match=f"{name}'s max_steps as 1 or more, got 0"):
+            apply(name, trained, patterns, max_steps=0)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_neggrad_weighs_what_stays_by_alpha_and_what_goes_by_the_rest(
     losses, trained, patterns, alpha
@@ -270,6 +283,11 @@ def test_scrub_goes_away_first_then_back_and_only_back_in_the_end(losses, traine
     apply("scrub", trained, patterns, epochs=3, max_epochs=2, batch=12)
     signs = "".join("+" if loss > 0 else "-" for loss in losses)
     assert signs == "--++++" + "--++++" + "++++"  # 24 to forget, 48 to keep
+    whole = losses[:]
+    losses.clear()
+    apply("scrub", trained, patterns, epochs=3, max_epochs=2, batch=12, max_steps=1)
+    shares = [0.5, 0.5, 1, 1, 1, 1] * 2 + [1] * 4  # two steps weigh as much as one
+    assert losses == pytest.approx(np.multiply(whole, shares), rel=1e-6)
 
 
 def test_scrub_keeps_by_labels_and_by_the_original_s_answers(losses, trained, patterns):

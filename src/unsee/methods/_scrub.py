@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unsee.data import batches, steps_per_epoch
+from unsee.errors import OptionError
 from unsee.methods._divergence import divergence
 from unsee.methods._method import method
 from unsee.methods._rewind import Checkpoint, kin_of, nearest, wrong
@@ -24,6 +25,7 @@ def scrub(
     epochs: int = 3,
     lr: float = 2e-2,
     max_epochs: int = 2,
+    max_steps: int = 10,
     alpha: float = 0.5,
     gamma: float = 1.0,
     temperature: float = 2.0,
@@ -33,10 +35,13 @@ def scrub(
     """Move away from the original's answers on images to forget, then back to them on the others.
 
     In the first ``max_epochs`` epochs a pass over the images to forget comes before the pass over
-    those to keep, whose loss is ``gamma`` * cross-entropy + ``alpha`` * divergence.  ``rewind``
-    ends with the epoch whose error on images to forget is nearest to that of the last one on
-    validation images of their kind.
+    those to keep, whose loss is ``gamma`` * cross-entropy + ``alpha`` * divergence.  What is moved
+    away has no end: a pass of more than ``max_steps`` goes no farther than one of so many.
+    ``rewind`` ends with the epoch whose error on images to forget is nearest to that of the last
+    one on validation images of their kind.
     """
+    if max_steps < 1:
+        raise OptionError(f"Expected scrub's max_steps as 1 or more, got {max_steps}")
     kin = kin_of(unseen, forget) if rewind else None
     teacher, passed = copy.deepcopy(model).eval().requires_grad_(False), list[Checkpoint]()
 
@@ -50,7 +55,7 @@ def scrub(
         for epoch in range(epochs):
             if epoch < max_epochs:
                 for x, _ in batches(forget, epochs=1, size=batch, rng=rng):
-                    yield -away(x)[1]
+                    yield -share * away(x)[1]
             for x, y in batches(retain, epochs=1, size=batch, rng=rng):
                 logits, distance = away(x)
                 yield gamma * cross_entropy(logits, y) + alpha * distance
@@ -59,6 +64,7 @@ def scrub(
                 passed.append((error, copy.deepcopy(model.state_dict())))
 
     up, down = (steps_per_epoch(len(data), batch) for data in (forget, retain))
+    share = min(1.0, max_steps / up)
     descend(model, losses(), lr=lr, steps=min(epochs, max_epochs) * up + epochs * down)
     if kin is not None:
         model.load_state_dict(nearest(passed, wrong(predict(model, kin), forget.labels)))
