@@ -135,17 +135,15 @@ def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
     done = run(_beside(task, config), folder, jobs=1)
     if not task.keep:
         shutil.rmtree(folder)
-    of_a_buffer = {"retain_share": done.buffer["share"]} if done.buffer else {}
-    return (
-        kept(done)
-        | of_a_buffer
-        | {
-            "digests": _digests(_beside(task, config)),
-            "recipe": _line(task.cell, config),
-            "budget": allowed and asdict(allowed),
-            "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
-        }
-    )
+    more = {
+        "digests": _digests(_beside(task, config)),
+        "recipe": _line(task.cell, config),
+        "budget": allowed and asdict(allowed),
+        "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
+    }
+    if done.buffer:  # in the place of a share drawn now
+        more["retain_share"] = done.buffer["share"]
+    return kept(done) | more
 
 
 def _beside(task: Task, config: Config) -> Config:
