@@ -77,7 +77,7 @@ def test_a_long_ascent_goes_at_a_lower_rate(monkeypatch, trained, patterns):
     for batch in (24, 8, 2):  # 1, 3 and 12 steps over 24 images
         apply("gradient_ascent", trained, patterns, lr=0.5, batch=batch)
     assert rates == [0.5, 0.5, 0.125]
-    for name in ("gradient_ascent", "scrub"):
+    for name in ("gradient_ascent", "neggrad_plus", "scrub"):
         with pytest.raises(OptionError, match=f"{name}'s max_steps as 1 or more, got 0"):
             apply(name, trained, patterns, max_steps=0)
 
@@ -89,6 +89,12 @@ def test_neggrad_weighs_what_stays_by_alpha_and_what_goes_by_the_rest(
     apply("neggrad_plus", trained, patterns, alpha=alpha, batch=100, epochs=2)
     kept, gone = (at_once(trained, data) for data in (patterns.retain, patterns.forget))
     assert losses == [pytest.approx(alpha * kept - (1 - alpha) * gone, rel=1e-4, abs=1e-6)] * 2
+
+
+def test_neggrad_climbs_no_farther_in_many_steps(losses, trained, patterns):
+    apply("neggrad_plus", trained, patterns, alpha=0.25, batch=100, epochs=4, max_steps=2)
+    kept, gone = (at_once(trained, data) for data in (patterns.retain, patterns.forget))
+    assert losses == [pytest.approx(0.25 * kept - 0.75 / 2 * gone, rel=1e-4, abs=1e-6)] * 4
 
 
 def test_neggrad_brings_few_images_round_as_often_as_it_takes(losses, trained, patterns):
