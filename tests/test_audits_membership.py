@@ -110,7 +110,9 @@ def test_the_interval_of_the_strongest_is_wider_for_six_attacks_on_two_sides(fou
     assert reach[0] / reach[1] == pytest.approx(norm.ppf(1 - 0.05 / 24) / norm.ppf(1 - 0.05 / 2))
 
 
-@pytest.mark.parametrize("n, fpr, strict", [(50, 1 / 50, 1 / 50), (400, 0.01, 1 / 400)])
+@pytest.mark.parametrize(
+    "n, fpr, strict", [(50, 1 / 50, 1 / 50), (400, 0.01, 1 / 400), (2000, 0.01, 0.001)]
+)
 def test_the_tpr_is_asked_at_one_percent_or_the_smallest_fpr_that_n_allows(n, fpr, strict):
     found = asked(view_of(seen(100, 2.0), seen(n, seed=1)))
     assert found["membership_fpr"].value == pytest.approx(fpr)

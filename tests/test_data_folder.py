@@ -40,12 +40,31 @@ def test_a_folder_is_read_as_torchvision_reads_it(tmp_path):
         assert np.array_equal(pixels, np.asarray(image)) and int(train.labels[row]) == label
 
 
-def test_the_order_does_not_depend_on_the_disk(tmp_path):
+class Turned:
+    """A folder's entries in the opposite order."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def __enter__(self):
+        return reversed([*self.entries])
+
+    def __exit__(self, *_):
+        self.entries.close()
+
+
+def test_the_order_does_not_depend_on_the_disk(tmp_path, monkeypatch):
+    scandir = os.scandir
     first = load(write_folder(tmp_path / "a"))
     for name in reversed(first.ids.tolist()):
         path = tmp_path / "b" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((tmp_path / "a" / name).read_bytes())
+    assert load(f"folder:{tmp_path / 'b'}").fingerprint == first.fingerprint
+    for part in ("train", "test"):
+        ids = first.part(part).ids.tolist()
+        assert ids == sorted(ids)
+    monkeypatch.setattr(os, "scandir", lambda *a: Turned(scandir(*a)))
     assert load(f"folder:{tmp_path / 'b'}").fingerprint == first.fingerprint
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from attacks.folders import write_folder
 from attacks.pictures import picture, saved
-from PIL import Image
+from PIL import Image, ImageCms
 from torch.nn.functional import interpolate
 
 from unsee.data import _store as store, choose, load
@@ -42,7 +42,12 @@ def test_neither_rotation_nor_colour_profile_is_applied():
     image = picture(size=8)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees
-    for more in ({"exif": exif}, {"icc_profile": b"no profile at all"}):
+    usual = ImageCms.createProfile("sRGB")
+    plain = ImageCms.ImageCmsProfile(usual).tobytes()
+    swapped = plain.replace(b"rXYZ", b"tmp!").replace(b"bXYZ", b"rXYZ").replace(b"tmp!", b"bXYZ")
+    applied = ImageCms.profileToProfile(image, io.BytesIO(swapped), usual)
+    assert not np.array_equal(np.asarray(applied), np.asarray(image))  # it would show
+    for more in ({"exif": exif}, {"icc_profile": b"no profile at all"}, {"icc_profile": swapped}):
         assert np.array_equal(decode(saved(image, **more)), decode(saved(image)))
 
 

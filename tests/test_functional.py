@@ -115,6 +115,18 @@ def test_few_shot_recall_by_hand():
     assert hits.tolist() == [by_hand] * 3  # both shots are drawn every time
 
 
+def test_few_shot_recall_draws_its_shots_anew_each_time():
+    """Two forgotten images at opposite ends, of which one is like the unknown one."""
+    kept = torch.tensor([[4.0, 0.0], [6.0, 0.0], [0.0, 4.0], [0.0, 6.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    forgotten, unknown = torch.tensor([[9.0, 9.0], [-9.0, -9.0]]), torch.tensor([[10.0, 10.0]])
+    one, both = (
+        few_shot_recall(kept, labels, forgotten, unknown, rng=rng(), shots=shots)[:, 0]
+        for shots in (1, 2)
+    )
+    assert {*one.tolist()} == {True, False} and len({*both.tolist()}) == 1
+
+
 def test_few_shot_recall_draws_no_more_shots_than_there_are():
     x = torch.randn(8, 4, generator=rng())
     labels = torch.arange(8) % 2

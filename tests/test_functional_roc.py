@@ -262,6 +262,9 @@ def test_intervals_of_few_scores_hold_chance_as_often_as_they_say(p):
             for s in range(draws)
         ]
         assert sum(x.low <= 0.5 <= x.high for x in found) / draws >= least
+        if level == 0.95:  # and no wider than they have to be
+            widths = sorted(x.high - x.low for x in found)
+            assert widths[draws // 2] < {2: 1.0, 3: 0.95, 5: 0.75, 9: 0.5}[p]
 
 
 def test_more_than_a_few_scores_have_the_interval_of_delong():

@@ -376,12 +376,18 @@ def test_a_date_that_is_none_is_told_of(tmp_path):
         assert "due" in ledger.verify().why
 
 
-def test_the_log_has_a_digest_of_the_ids_that_nobody_can_guess_without_its_key(ledger):
+def test_the_log_has_a_digest_of_the_ids_that_nobody_can_guess_without_its_key(ledger, tmp_path):
     asked = [ledger.add(f"case-{n}", CONFIG, ids=["train/1"], by="ana") for n in range(2)]
     digests = {json.loads(ledger.entries(n)[0].details)["scope"] for n in asked}
     assert len(digests) == 2  # the same ids, each under a key of its own
     plain = hashlib.sha256(b"train/1").hexdigest()
     assert "train/1" not in ledger.export("json") and plain not in ledger.export("json")
+    told = set()
+    for name in "ab":  # the same request of two ledgers: no key can be known beforehand
+        with Ledger(f"sqlite:///{tmp_path / name}.sqlite") as other:
+            number = other.add("case-0", CONFIG, ids=["train/1"], by="ana")
+            told.add(json.loads(other.entries(number)[0].details)["scope"])
+    assert len(told) == 2
 
 
 @given(st.dates(max_value=date(9999, 11, 30)))

@@ -643,12 +643,20 @@ def answered(tmp_path, light="green", state="completed", method="snu_deep", kind
         return ledger.answer(number)
 
 
-@pytest.mark.parametrize("light", ["green", "amber", "grey"])
+SAID = {
+    "green": "treats your images as models do that were trained without them",
+    "amber": "there were too few of them to say more",
+    "grey": "There was no model trained without your images to compare with",
+}
+
+
+@pytest.mark.parametrize("light", [*SAID])
 @pytest.mark.parametrize("state", ["completed", "partly_completed"])
 def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, state):
     told = answered(tmp_path, light, state)
     flat = " ".join(told.split())
-    assert "Your reference: case-9" in told and _letter.TESTED[light] in flat
+    assert "Your reference: case-9" in told
+    assert [other for other, words in SAID.items() if words in flat] == [light]
     assert "What was not tested:" in told and "It was not trained anew" in flat
     assert ("overwritten in 30 days" in flat) is (state == "partly_completed")
     assert max(map(len, told.splitlines())) <= 72 and not WORDS.search(told)
@@ -660,6 +668,11 @@ def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, s
 def test_an_answer_says_what_speaks_against_the_model(tmp_path, light, kind):
     told = " ".join(answered(tmp_path, light, kind=kind).split())
     assert f"{_letter.FOUND[light]} {_letter.KINDS[kind]}." in told
+    assert ("too few to be sure" in told) is (light == "amber")
+    words = {"damaged": "less well than it should", "shallow": "inside the model still knows"}
+    words |= {"still remembers": "as if it had learned", "over-forgotten": "unlike any that it"}
+    words |= {"nothing was forgotten": "as rightly as before."}
+    assert [other for other, said in words.items() if said in told] == [kind]
     assert "nothing that speaks against it" not in told
     with Ledger(str(tmp_path / "ledger.sqlite")) as ledger:
         assert f"audited ({light}: {kind}, job 1)" in [row.told for row in ledger.entries(1)]

@@ -521,7 +521,9 @@ def test_bfloat16_gives_about_the_same_model(name, trained, patterns, in_bfloat1
     exact = apply(METHODS[name], trained, patterns)
     a, b = (torch.cat([x.flatten() for x in m.parameters()]) for m in (rounded, exact))
     assert a.dtype == torch.float32 and torch.equal(a, b) is (name in EXACT)
-    assert ((a - b).norm() / b.norm()).item() < 0.1
+    before = torch.cat([x.flatten() for x in trained.parameters()])
+    moved = (b - before).norm() if name != "retrain" else b.norm()
+    assert (a - b).norm() < 0.5 * moved
 
 
 def test_forgotten_and_retained_images_are_on_a_device_once():
@@ -599,4 +601,4 @@ def test_limits_of_our_own_options_are_not_those_of_others(model, split):
         """Do nothing."""
         return model
 
-    own(model, split.forget, split.retain, rng=rng())
+    own(model, split.forget, split.retain, rng=rng(), noise=0.1, temperature=0.0)

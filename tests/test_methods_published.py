@@ -445,9 +445,19 @@ def test_unsir_impairs_with_noise_as_the_class_and_repairs_without(monkeypatch, 
     assert not any((y == 2).any() for y in (*repair, *(y[12:] for y in impair)))
 
 
-def test_unsir_makes_noise_for_every_class_that_goes_and_refuses_single_images(trained):
-    both = choose(pattern_data(), "class=b,c")
+def test_unsir_makes_noise_for_every_class_that_goes_and_refuses_single_images(
+    monkeypatch, trained
+):
+    both, noisy, real = choose(pattern_data(), "class=b,c"), set(), _unsir.maximising
+    monkeypatch.setattr(
+        _unsir,
+        "maximising",
+        lambda model, labels, *a, **how: (
+            noisy.update(labels.tolist()) or real(model, labels, *a, **how)
+        ),
+    )
     after = apply("unsir", trained, both, epochs=6, lr=0.1)
+    assert noisy == {1, 2}
     assert (predict(after, both.forget).logits.argmax(1) == 0).double().mean() >= 0.9
     some = choose(pattern_data(), torch.arange(6))
     with pytest.raises(SplitError, match="whole classes to forget with 'unsir'"):
