@@ -655,7 +655,7 @@ SAID = {
 def test_an_answer_says_what_was_done_and_what_was_not_tested(tmp_path, light, state):
     told = answered(tmp_path, light, state)
     flat = " ".join(told.split())
-    assert "Your reference: case-9" in told
+    assert "Your reference: case-9" in told and _letter.TESTED[light] in flat
     assert [other for other, words in SAID.items() if words in flat] == [light]
     assert "What was not tested:" in told and "It was not trained anew" in flat
     assert ("overwritten in 30 days" in flat) is (state == "partly_completed")

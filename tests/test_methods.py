@@ -521,9 +521,10 @@ def test_bfloat16_gives_about_the_same_model(name, trained, patterns, in_bfloat1
     exact = apply(METHODS[name], trained, patterns)
     a, b = (torch.cat([x.flatten() for x in m.parameters()]) for m in (rounded, exact))
     assert a.dtype == torch.float32 and torch.equal(a, b) is (name in EXACT)
-    before = torch.cat([x.flatten() for x in trained.parameters()])
-    moved = (b - before).norm() if name != "retrain" else b.norm()
-    assert (a - b).norm() < 0.5 * moved
+    assert ((a - b).norm() / b.norm()).item() < 0.1
+    if name != "retrain":  # the others move less than that
+        before = torch.cat([x.flatten() for x in trained.parameters()])
+        assert (a - b).norm() < 0.5 * (b - before).norm()
 
 
 def test_forgotten_and_retained_images_are_on_a_device_once():
