@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,11 @@ class Grid:
             options = {"epochs": config.train_epochs} | options
         find(name).chosen(dict(options))
         return replace(config, options=options)
+
+
+def named(cells: Sequence[Cell], parts: Sequence[str]) -> list[Cell]:
+    """Return the cells whose names have one of these parts; of no parts all."""
+    return [cell for cell in cells if not parts or any(part in cell.name for part in parts)]
 
 
 def own_methods(grid: Grid) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
-from unsee.benchmark._grid import Cell, Grid
+from unsee.benchmark._grid import Cell, Grid, named
 from unsee.benchmark._models import make, needed, unique
 from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value, write_record
 from unsee.benchmark._sources import digest_of_sources
@@ -73,8 +73,6 @@ def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] =
 
     """
     there = kept(cells, results, only)
-    if not there:
-        raise RunError(f"Expected results of such cells in {results}, got none: unsee bench run")
     whole = [cell for cell, record in there if not record["failed"]]
     some = whole or [cell for cell, _ in there]
     return random.Random(seed).choice(sorted(some, key=lambda cell: cell.name))
@@ -83,10 +81,17 @@ def drawn(cells: Sequence[Cell], results: Path, seed: int, only: Sequence[str] =
 def kept(
     cells: Sequence[Cell], results: Path, only: Sequence[str] = ()
 ) -> list[tuple[Cell, Record]]:
-    """Return the cells that have results, with these; ``only``: parts of names; none: all."""
-    asked = [cell for cell in cells if not only or any(part in cell.name for part in only)]
-    found = [(cell, read_record(results / f"{cell.name}.json")) for cell in asked]
-    return [(cell, record) for cell, record in found if record is not None]
+    """Return the cells that have results, with these; ``only``: parts of names; none: all.
+
+    Raises:
+        RunError: if none has a result.
+
+    """
+    found = [(cell, read_record(results / f"{cell.name}.json")) for cell in named(cells, only)]
+    there = [(cell, record) for cell, record in found if record is not None]
+    if not there:
+        raise RunError(f"Expected results of such cells in {results}, got none: unsee bench run")
+    return there
 
 
 def check(

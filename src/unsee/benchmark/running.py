@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unsee import events
 from unsee.benchmark._cell import Task, measure, search, tuned_name, up_to_date
-from unsee.benchmark._grid import Cell, Grid, own_methods
+from unsee.benchmark._grid import Cell, Grid, named, own_methods
 from unsee.benchmark._models import Made, make, needed, unique
 from unsee.benchmark._read import read_grid as read_grid
 from unsee.benchmark._results import Record, cells_in, is_unsuited, write_asked
@@ -59,7 +59,7 @@ def bench(
 
     """
     cells = grid.cells()
-    asked = [cell for cell in cells if not only or any(part in cell.name for part in only)]
+    asked = named(cells, only)
     if not asked:
         names = [cell.name for cell in cells][:3]
         raise OptionError(f"Expected parts of names such as {names} for --only, got {[*only]}")
