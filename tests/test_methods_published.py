@@ -77,7 +77,7 @@ def test_a_long_ascent_goes_at_a_lower_rate(monkeypatch, trained, patterns):
     for batch in (24, 8, 2):  # 1, 3 and 12 steps over 24 images
         apply("gradient_ascent", trained, patterns, lr=0.5, batch=batch)
     assert rates == [0.5, 0.5, 0.125]
-    for name in ("gradient_ascent", "neggrad_plus", "scrub"):
+    for name in ("gradient_ascent", "neggrad_plus"):
         with pytest.raises(OptionError, match=f"{name}'s max_steps as 1 or more, got 0"):
             apply(name, trained, patterns, max_steps=0)
 
@@ -289,11 +289,41 @@ def test_scrub_goes_away_first_then_back_and_only_back_in_the_end(losses, traine
     apply("scrub", trained, patterns, epochs=3, max_epochs=2, batch=12)
     signs = "".join("+" if loss > 0 else "-" for loss in losses)
     assert signs == "--++++" + "--++++" + "++++"  # 24 to forget, 48 to keep
-    whole = losses[:]
-    losses.clear()
-    apply("scrub", trained, patterns, epochs=3, max_epochs=2, batch=12, max_steps=1)
-    shares = [0.5, 0.5, 1, 1, 1, 1] * 2 + [1] * 4  # two steps weigh as much as one
-    assert losses == pytest.approx(np.multiply(whole, shares), rel=1e-6)
+
+
+def test_scrub_lets_an_image_go_that_is_far_enough_away(losses, trained, patterns):
+    images = patterns.forget.take(torch.arange(24)).float() / 255
+    with torch.no_grad():
+        original, model = trained.eval()(images), copy.deepcopy(trained).train()(images)
+    p, q = (softmax(z.double().numpy() / 2, axis=1) for z in (original, model))
+    apart = entropy(p, q, axis=1)
+    middle = float(np.median(apart))
+    for bound in (middle, 2 * apart.max()):
+        losses.clear()
+        apply("scrub", trained, patterns, epochs=1, batch=100, temperature=2.0, bound=bound)
+        expected = -4 * np.minimum(apart, bound).mean()
+        assert losses[0] == pytest.approx(expected, rel=1e-3)
+    assert apart.min() < middle < apart.max()
+
+
+def test_scrub_goes_nowhere_where_all_images_are_far_enough_away(monkeypatch, trained, patterns):
+    pulls = []
+
+    def noted(model, stream, **_):
+        for loss in stream:
+            got = torch.autograd.grad(loss, [*model.parameters()], allow_unused=True)
+            pulls.append(max(float(g.abs().max()) for g in got if g is not None))
+        return model
+
+    monkeypatch.setattr(_scrub, "descend", noted)
+    apply("scrub", trained.train(), patterns, epochs=1, batch=100, bound=1e-6)
+    away, back = pulls
+    assert away == 0 < back
+
+
+def test_a_bound_of_no_distance_is_refused(trained, patterns):
+    with pytest.raises(OptionError, match="scrub's bound above 0 nats, got 0"):
+        apply("scrub", trained, patterns, bound=0.0)
 
 
 def test_scrub_keeps_by_labels_and_by_the_original_s_answers(losses, trained, patterns):
