@@ -7,7 +7,7 @@ from conftest import rng, seeded
 from torch import nn
 
 from unsee.data import as_floats
-from unsee.methods import METHODS
+from unsee.methods import METHODS, _lipschitz
 from unsee.methods._lipschitz import steepness
 from unsee.training import counting
 
@@ -63,6 +63,18 @@ def test_dropout_is_no_noise_of_the_image(patterns):
         after = LIPSCHITZ(net, patterns.forget, patterns.retain[:0], rng=rng(), lr=1e-2)
         ends.append(after[2].weight)
     assert torch.equal(*ends)
+
+
+def test_many_steps_share_the_rate_of_a_few(monkeypatch, trained, patterns):
+    rates = []
+    monkeypatch.setattr(
+        _lipschitz, "descend", lambda model, stream, *, lr, **more: rates.append(lr) or model
+    )
+    for batch in (24, 8, 2):  # 1, 3 and 12 steps over 24 images
+        LIPSCHITZ(
+            trained, patterns.forget, patterns.retain, rng=rng(), lr=0.5, batch=batch, max_steps=3
+        )
+    assert rates == [0.5, 0.5, 0.125]
 
 
 @pytest.mark.parametrize("draws", [1, 5])

@@ -77,7 +77,7 @@ def test_a_long_ascent_goes_at_a_lower_rate(monkeypatch, trained, patterns):
     for batch in (24, 8, 2):  # 1, 3 and 12 steps over 24 images
         apply("gradient_ascent", trained, patterns, lr=0.5, batch=batch)
     assert rates == [0.5, 0.5, 0.125]
-    for name in ("gradient_ascent", "neggrad_plus"):
+    for name in ("gradient_ascent", "neggrad_plus", "lipschitz"):
         with pytest.raises(OptionError, match=f"{name}'s max_steps as 1 or more, got 0"):
             apply(name, trained, patterns, max_steps=0)
 

@@ -25,14 +25,18 @@ def lipschitz(
     sigma: float = 0.5,
     draws: int = 25,
     batch: int = 64,
+    max_steps: int = 10,
 ) -> nn.Module:
     """Make the model as deaf to noise on images to forget as it can be, and hear nothing else.
 
+    Nothing holds on to what stays: more than ``max_steps`` steps share the rate of so many.
     ``sigma`` counts in the model's own pixel units.  The model answers as it does in use: by its
     running statistics and without dropout, which would differ between an image and its noisy self.
     """
     if not sigma:
         raise OptionError("Expected lipschitz's sigma as float > 0, got 0.0: it divides by it")
+    if max_steps < 1:
+        raise OptionError(f"Expected lipschitz's max_steps as 1 or more, got {max_steps}")
     unit, everywhere = pixel_unit(model), torch.ones(())
 
     def loss(x: Tensor) -> Tensor:
@@ -53,7 +57,8 @@ def lipschitz(
             yield found
 
     steps = epochs * steps_per_epoch(len(forget), batch)
-    return descend(model, losses(), lr=lr, steps=steps, weight_decay=0.0)
+    rate = lr * min(1.0, max_steps / steps)
+    return descend(model, losses(), lr=rate, steps=steps, weight_decay=0.0)
 
 
 def steepness(z: Tensor, far: Tensor, change: Tensor) -> Tensor:
