@@ -4,6 +4,8 @@ import json
 import random
 import shlex
 import shutil
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from unsee.benchmark._turns import at_most, threads
 from unsee.cli import call
 from unsee.data import load
 from unsee.errors import OptionError, PromiseError, RunError
-from unsee.methods import find
+from unsee.methods import METHODS, find
 from unsee.nouns import Config
 from unsee.preparation import prepare
 from unsee.training import counting
@@ -278,15 +280,57 @@ def test_two_processes_measure_every_cell_once(place, grid, tmp_path, monkeypatc
     assert all(each.left == 0 and each.failed == () for each in done)
 
 
+def test_what_another_process_is_at_is_left_for_the_end(place, grid, tmp_path, monkeypatch):
+    few = replace(grid, methods=("noop", "snu"), seeds=(0,))
+    begun, seen, real = threading.Event(), [], _cell.run
+
+    def watched(config, folder, **more):
+        seen.append((threading.current_thread().name, config.method))
+        begun.set()
+        if config.method == "noop":  # the first: held until the other one has been measured
+            deadline = time.monotonic() + 60
+            while len(seen) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return real(config, folder, **more)
+
+    monkeypatch.setattr(_cell, "run", watched)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(again, few, place, tmp_path)
+        assert begun.wait(60)
+        second = pool.submit(again, few, place, tmp_path)
+        assert first.result().left == second.result().left == 0
+    assert [method for _, method in seen] == ["noop", "snu"]
+    assert seen[0][0] != seen[1][0]  # each by one of the two, at the same time
+
+
+def test_a_cell_that_failed_is_tried_again_from_other_folders_too(
+    place, grid, tmp_path, monkeypatch
+):
+    few, real = replace(grid, methods=("noop",), seeds=(0,)), _cell.run
+
+    def stopped(config, folder, **more):
+        real(config, folder, **more)
+        raise RuntimeError("the machine went away")
+
+    work = shutil.copytree(place / "work" / "tiny", tmp_path / "work")
+    with events.noted(), monkeypatch.context() as patch:
+        patch.setattr(_cell, "run", stopped)
+        done = running.bench(few, tmp_path / "results", work, jobs=1)
+        assert "the machine went away" in done.failed[0]
+    other = tmp_path / "work" / ".." / "work"  # the same, spelled otherwise
+    done = running.bench(few, tmp_path / "results", other, jobs=1, again=True)
+    assert done.failed == ()
+
+
 def test_all_of_a_grid_compute_with_as_many_threads(place, grid, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "cores", lambda: 6)
-    seen, real = [], running.measure
+    seen, real = [], running.measure_once
 
     def watched(task):
         seen.append(task.threads)
         return real(task)
 
-    monkeypatch.setattr(running, "measure", watched)
+    monkeypatch.setattr(running, "measure_once", watched)
     one = replace(grid, methods=("noop",), seeds=(0,))
     with threads(4):
         running.bench(one, tmp_path / "results", place / "work" / "tiny", jobs=2)
@@ -462,6 +506,12 @@ def test_the_digest_of_the_code_is_of_the_method_and_of_what_it_isbuilt_from():
     assert code("x = 1") != code("x = 2")
 
 
+def test_the_digest_is_of_the_code_that_runs_and_not_of_what_was_edited_since(monkeypatch):
+    before = {name: digest_of_sources(name) for name in METHODS}
+    monkeypatch.setattr(Path, "read_text", lambda *a, **k: pytest.fail("read after its import"))
+    assert {name: digest_of_sources(name) for name in METHODS} == before
+
+
 # A method of one's own.
 
 
@@ -561,17 +611,17 @@ def test_a_search_that_failed_is_tried_again_where_that_is_asked(
     place, grid, tmp_path, monkeypatch
 ):
     tuned = replace(grid, methods=("snu",), seeds=(0,), tune=1, tune_on="class=a")
-    real = running.search
+    real = running.search_once
 
     def fails(task):
         record = real(replace(task, results="")) | {"failed": "MemoryError: once"}
         write_record(Path(task.results), tuned_name(task.cell), record)
         return record
 
-    monkeypatch.setattr(running, "search", fails)
+    monkeypatch.setattr(running, "search_once", fails)
     (failed,) = again(tuned, place, tmp_path).failed
     assert "MemoryError: once" in failed
-    monkeypatch.setattr(running, "search", real)
+    monkeypatch.setattr(running, "search_once", real)
     assert again(tuned, place, tmp_path).failed == (failed,)
     assert again(tuned, place, tmp_path, again=True).failed == ()
 
@@ -635,7 +685,7 @@ def test_cells_of_which_one_comes_out_otherwise_do_not_stand(place, grid, tmp_pa
     done = checking.check(cells[0], results, place / "work" / "tiny")
     assert not done.inside and done.furthest == pytest.approx(0.1)
     with pytest.raises(RunError, match="came out alike"):
-        checking.stand(cells, results, done)
+        checking.stand(cells, results, tmp_path, done)
     empty = checking.Checked("x", (), True, True, (None, None))
     assert not empty.inside and replace(empty, failed=("E: no", "E: no")).inside
     assert not replace(empty, failed=("E: no", "E: another")).inside
@@ -674,7 +724,7 @@ def test_a_search_stands_only_where_it_finds_the_same_again(place, grid, tmp_pat
     assert not done.inside and not done.same_options
     assert checking.check(cell, results, work).inside  # with the options that were kept
     monkeypatch.setattr(checking, "search", real)
-    checking.stand([cell], results, checking.check(cell, results, work, anew=True))
+    checking.stand([cell], results, work, checking.check(cell, results, work, anew=True))
     kept = json.loads((results / f"{tuned_name(cell.search)}.json").read_text())
     assert kept["stands"] and kept["key"] == key_of(cell.search)
 
@@ -697,9 +747,10 @@ def test_the_share_of_what_stays_is_that_of_a_buffer(place, grid, tmp_path, monk
     real = _cell.run
     buffer = {"share": 0.5, "images": 24}
     monkeypatch.setattr(_cell, "run", lambda *a, **more: replace(real(*a, **more), buffer=buffer))
-    again(replace(grid, methods=("snu",), seeds=(0,)), place, tmp_path)
-    (record,) = benchmark.read_results(tmp_path / "results")
-    assert record["retain_share"] == 0.5
+    again(replace(grid, methods=("snu", "finetune", "noop"), seeds=(0,)), place, tmp_path)
+    found = benchmark.read_results(tmp_path / "results")
+    shares = {record["cell"]["method"]: record["retain_share"] for record in found}
+    assert shares == {"snu": 0.5, "finetune": 1.0, "noop": 0.0}  # others are not shown the buffer
 
 
 def test_what_the_code_of_before_gave_on_this_machine_is_compared_instead(
@@ -735,6 +786,13 @@ def test_a_figure_that_is_another_ends_with_three(place, grid, tmp_path, capsys)
     told = capsys.readouterr()
     (line,) = [x for x in told.out.splitlines()[2:] if x.endswith("outside")]
     assert line.startswith("unlearned/retain_accuracy") and "outside the tolerance" in told.err
+    record["models"]["unlearned"]["retain_accuracy"]["value"] += 0.1
+    record["models"]["unlearned"]["retain_accuracy"]["low"] -= 0.1
+    (tmp_path / source.name).write_text(json.dumps(record))
+    assert (
+        call("bench", "check", *names, "--quiet") == 3
+    )  # an interval is a figure of the table, too
+    assert "unlearned/retain_accuracy (low)" in capsys.readouterr().out
     assert checking.Compared("x", 0.5, 0.6, 0.2).inside
     assert not checking.Compared("x", None, 0.6, 0.2).inside
     with pytest.raises(RunError, match="got none: unsee bench run"):

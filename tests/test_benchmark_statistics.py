@@ -106,14 +106,17 @@ def test_p_over_seeds_is_that_of_a_paired_t_test():
     assert farther_p(first, more) == 1.0 and farther_p(more, first) == 0.0
 
 
-def test_p_of_one_seed_is_near_that_of_a_t_test_over_its_images():
+def test_p_of_one_seed_is_that_of_a_paired_t_test_over_its_images():
     rng = np.random.default_rng(1)
     first = rng.random(200)
     noise = 0.1 * rng.standard_normal(200)
     second = first + noise - noise.mean() + 0.01
     expected = ttest_rel(second, first, alternative="greater").pvalue
     assert 0.01 < expected < 0.2
-    assert farther_p([second], [first]) == pytest.approx(expected, abs=0.02)
+    assert farther_p([second], [first]) == pytest.approx(expected)
+    assert farther_p([second[:1] + 1], [first[:1]]) == 1.0  # of one image nothing can be told
+    few = np.array([0.3, 0.1])
+    assert farther_p([few], [few - few / 2]) > 0.1  # nor of two much, though both are farther
 
 
 def test_the_nearest_is_the_best_and_what_cannot_be_told_from_it_is_tied():
@@ -200,6 +203,37 @@ def test_a_result_that_the_grid_does_not_ask_for_stands_in_for_none_that_it_does
     assert (far.n, far.seeds, far.missing) == (3, 4, 1) and {r.place for r in rows} == {""}
     assert far.remarks == ("1 of its cells are not the grid's",)
     assert "17 of 18 cells and 1 that the grid does not ask for" in page_block("g", records, asked)
+
+
+def test_a_rule_that_the_grid_no_longer_asks_for_is_not_ranked():
+    records = [one | {"settings": "s"} for one in some()]
+    asked = asked_for([record("near", 0, rule="class=8")])
+    rows = benchmark.tables(records, asked)[("digits", "class=3")]
+    assert {r.place for r in rows} == {""}
+    assert next(r for r in rows if r.method == "near").remarks == (
+        "3 of its cells are not the grid's",
+    )
+
+
+def test_a_list_of_ids_that_has_moved_is_the_same_rule():
+    def at(rule):
+        named = [one | {"settings": "s"} for one in some()]
+        return [one | {"cell": one["cell"] | {"forget": rule}} for one in named]
+
+    asked = asked_for(at("ids=b/list.txt"))
+    (group,) = benchmark.tables(at("ids=a/list.txt"), asked)
+    assert group == ("digits", "ids=b/list.txt")
+    (picture,) = benchmark.pareto(at("ids=a/list.txt"), asked)
+    assert picture in page_block("g", at("ids=a/list.txt"), asked)
+
+
+def test_what_a_run_warned_of_stands_below_the_table():
+    records = some()
+    for one in records:
+        if one["cell"]["method"] == "near" and one["cell"]["seed"]:
+            one["notes"] = ["its copy diverges"]
+    assert "near warned in 2 of 3: its copy diverges" in benchmark.as_text(records)
+    assert "`near` warned in 2 of 3: its copy diverges" in benchmark.as_markdown(records)
 
 
 def test_cells_of_other_settings_or_beside_other_models_are_told_and_not_ranked():
@@ -313,6 +347,19 @@ def test_the_picture_shows_methods_seeds_intervals_and_failures():
     assert len(colours) == 3
     assert picture.rows and picture.head[0] == "method"
     assert benchmark.pareto(some()) == benchmark.pareto(some())  # to the last byte
+
+
+def test_a_picture_of_a_grid_that_is_not_done_says_what_is_missing():
+    records = [one | {"settings": "s"} for one in some()]
+    asked = asked_for(records)
+    fewer = [r for r in records if r["cell"]["name"] != "digits-class=3-far-seed2"]
+    fewer = [r for r in fewer if r["cell"]["method"] != "close"]
+    (picture,) = benchmark.pareto(fewer, asked).values()
+    text = picture.file()
+    assert "far (1 of 3 not there)" in text and "not there yet: close" in text
+    assert "failed, not drawn: never (3 of 3)" in text and "Nothing is ranked." in picture.alt
+    (whole,) = benchmark.pareto(records, asked).values()
+    assert "not there" not in whole.file() and "Nearest: near." in whole.alt
 
 
 def test_without_a_retrained_model_there_is_no_picture():

@@ -15,7 +15,7 @@ from unsee.benchmark._models import Made, alone
 from unsee.benchmark._recipe import recipe
 from unsee.benchmark._results import FORMAT, Record, kept, read_record, words_of, write_record
 from unsee.benchmark._sources import digest_of_sources
-from unsee.benchmark._turns import at_most, turn
+from unsee.benchmark._turns import at_most, lock_of, turn
 from unsee.erasure import unlearned
 from unsee.errors import BusyError, ModelError, StorageError
 from unsee.methods import find
@@ -31,13 +31,14 @@ class Task:
     """A cell, or a search on its behalf, with the models that it shares."""
 
     cell: Cell
-    results: str  # the folder of result files; "": nothing is written
+    results: str  # the folder of result files, if they are to be written
     work: str  # the folder of run folders
     models: dict[str, Made] = field(default_factory=dict)  # original and retrained
     tuned: Record | None = None  # what a search on another rule found
     keep: bool = False  # the run folder, with its report and models
     threads: int = 0  # to compute with, at most; 0: as many as there are
     again: bool = False  # even if it is there and failed
+    wait: bool = True  # where another process measures the same one
 
 
 def key_of(cell: Cell, code: str | None = None) -> str:
@@ -58,34 +59,40 @@ def up_to_date(path: Path, cell: Cell, *, again: bool = False) -> Record | None:
     return record
 
 
-def measure(task: Task) -> Record:
-    """Measure one cell, or say why it cannot be, and write its result.
+def measure_once(task: Task) -> Record | None:
+    """Measure one cell, or say why it cannot be, and write its result, unless it is there.
 
-    Where another process measures the same cell this one waits, and returns what that has found.
+    Returns:
+        Its record; None: another process measures it, and the task does not wait.
 
     Raises:
-        BusyError: if another process works in its folder.
+        BusyError: if another process works in its run folder.
         StorageError: if the disk refuses.
 
     """
-    return _once(task, task.cell.name, _measured)
+    return _once(task, task.cell.name, measure)
 
 
-def _once(task: Task, name: str, work: Callable[[Task], Record]) -> Record:
-    """Return a task's record: the one that is there, or else made now and written."""
-    if not task.results:
-        with at_most(task.threads):
-            return work(task)
+def search_once(task: Task) -> Record | None:
+    """Search on behalf of a cell, as :func:`search` does, and as :func:`measure_once` writes."""
+    return _once(task, tuned_name(task.cell), search)
+
+
+def _once(task: Task, name: str, work: Callable[[Task], Record]) -> Record | None:
     file = Path(task.results, f"{name}.json")
-    with turn(Path(task.work).parent / "locks" / name), at_most(task.threads):
+    with turn(lock_of(Path(task.work).parent, name), wait=task.wait) as ours:
+        if not ours:
+            return None
         if (there := up_to_date(file, task.cell, again=task.again)) is not None:
             return there
-        record = work(task)
+        with at_most(task.threads):
+            record = work(task)
         write_record(Path(task.results), name, record)
     return record
 
 
-def _measured(task: Task) -> Record:
+def measure(task: Task) -> Record:
+    """Measure one cell, or say why it cannot be; nothing is written.  Raises as measure_once."""
     cell = task.cell
     method = find(cell.config.method)
     record: Record = {
@@ -128,20 +135,21 @@ def _outcome(task: Task) -> Record:
 
 
 def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
-    words = json.dumps([key_of(task.cell), asdict(config)], sort_keys=True)
+    beside = _beside(task, config)
+    words = json.dumps([key_of(task.cell), asdict(beside)], sort_keys=True)
     mark = hashlib.sha256(words.encode()).hexdigest()[:8]  # a run goes on where its own was stopped
     folder = Path(task.work, f"{task.cell.name}-{mark}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    done = run(_beside(task, config), folder, jobs=1)
+    done = run(beside, folder, jobs=1)
     if not task.keep:
         shutil.rmtree(folder)
     more = {
-        "digests": _digests(_beside(task, config)),
+        "digests": _digests(beside),
         "recipe": _line(task.cell, config),
         "budget": allowed and asdict(allowed),
         "tuned": task.tuned and {key: task.tuned[key] for key in ("on", "trials", "options")},
     }
-    if done.buffer:  # in the place of a share drawn now
+    if done.buffer and find(config.method).data == "buffer":  # in the place of a share drawn now
         more["retain_share"] = done.buffer["share"]
     return kept(done) | more
 
@@ -180,10 +188,6 @@ def search(task: Task) -> Record:
         The options that it chose, and of every trial what it fell short of; or why there is none.
 
     """
-    return _once(task, tuned_name(task.cell), _search)
-
-
-def _search(task: Task) -> Record:
     cell = task.cell
     record: Record = {
         "format": FORMAT,
@@ -195,10 +199,11 @@ def _search(task: Task) -> Record:
         "options": {},
         "trials": [],
     }
-    return record | alone(lambda: _searched(task))
+    return record | alone(lambda: _found(task))
 
 
-def _searched(task: Task) -> Record:
+def _found(task: Task) -> Record:
+    """Return what a search chose, or why it could not."""
     cell = task.cell
     for made in task.models.values():
         if made.failed:

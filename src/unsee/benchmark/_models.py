@@ -16,7 +16,7 @@ from unsee import events
 from unsee.accounting import measured
 from unsee.benchmark._grid import Cell
 from unsee.benchmark._sources import digest_of_sources
-from unsee.benchmark._turns import at_most, turn
+from unsee.benchmark._turns import at_most, lock_of, turn
 from unsee.erasure import trained
 from unsee.errors import BusyError, StorageError
 from unsee.fleets import oracles
@@ -76,7 +76,7 @@ def make(model: Model) -> Made:
     """
     work = _original if model.kind == "original" else _retrained
     try:
-        with turn(Path(model.folder).parent / "locks" / model.place.name), at_most(model.threads):
+        with turn(lock_of(Path(model.folder).parent, model.place.name)), at_most(model.threads):
             return alone(lambda: work(model))
     except (BusyError, StorageError):
         raise

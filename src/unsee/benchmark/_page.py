@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unsee.benchmark._recipe import pasted
-from unsee.benchmark._results import Asked, Record, is_unsuited, picture_file, value
-from unsee.benchmark._rows import environments
+from unsee.benchmark._results import Asked, Record, is_unsuited, picture_file
+from unsee.benchmark._rows import RANKED, Row, environments, tables
 from unsee.benchmark._table import as_markdown
 from unsee.errors import OptionError
 
@@ -17,7 +17,7 @@ TIED = (
     "what lies below it a leak, too. AUC gap: how far it is from the retrained model's. "
     "**best**: the smallest JS of the methods that finished every seed; best and tied together "
     "hold the truly nearest method with 95 % confidence: who is left out is farther than some "
-    "other by a paired t test over seeds (of one seed: a paired bootstrap over its images), "
+    "other by a paired t test over seeds (of one seed: over its images), "
     "one-sided and adjusted by Bonferroni; of two seeds nothing can be told. Controls are not "
     "ranked."
 )
@@ -44,7 +44,7 @@ def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None)
         "",
         as_markdown(records, asked),
         "",
-        *_pictures(grid, done),
+        *_pictures(grid, tables(records, asked)),
         TIED,
         "",
         "Every cell as a line to paste: `unsee bench recipe benchmarks/results/"
@@ -53,18 +53,14 @@ def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None)
     return "\n".join(lines)
 
 
-def _pictures(grid: str, records: Sequence[Record]) -> list[str]:
+def _pictures(grid: str, found: dict[tuple[str, str], list[Row]]) -> list[str]:
     """Show what ``unsee bench plot`` has drawn beside the results."""
-    rules = {
-        (r["cell"]["data"], r["cell"]["forget"])
-        for r in records
-        if value(r, "js_distance") is not None
-    }
-    found = []
-    for data, rule in sorted(rules):
-        place = f"../benchmarks/results/{grid}/{picture_file(data, rule)}"
-        found += [f"![{data}, {rule}: distance to retraining and its price]({place})", ""]
-    return found
+    lines = []
+    for (data, rule), rows in sorted(found.items()):
+        if any(RANKED.name in row.figures for row in rows if row.kind != "reference"):
+            place = f"../benchmarks/results/{grid}/{picture_file(data, rule)}"
+            lines += [f"![{data}, {rule}: distance to retraining and its price]({place})", ""]
+    return lines
 
 
 def _machines(records: Sequence[Record]) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from unsee.reporting._svg import FAINT, INK, RULE, Picture, Sheet
 WIDTH, HEAD, SIDE, FOOT = 700, 86, 300, 60  # pixels; a panel is SIDE high
 LEFT, RIGHT = 56, 20
 SIZE = 10.5  # of labels
+LINE, ACROSS = 15, 110  # height of a line of text, and its letters
 EDGE = 0.75  # of the least place, so that a mark on it is whole
 COSTS = {"seconds": "seconds", "image_gradients": "image gradients (a forward pass: a third)"}
 FAMILIES: dict[str, tuple[str, str, str]] = {  # Okabe and Ito; shape and colour say the same
@@ -26,7 +28,7 @@ FAMILIES: dict[str, tuple[str, str, str]] = {  # Okabe and Ito; shape and colour
 READING = (
     "Lower is nearer to retraining, further left is cheaper. Filled: the nearest, or not told "
     "apart from it; small dots: seeds; bars: 95 % intervals of means. The line joins what no other "
-    "method beats in both."
+    "method beats in both, of those that have all seeds."
 )
 
 
@@ -40,9 +42,12 @@ class Point:
 
     @property
     def label(self) -> str:
-        """Its name, and how many seeds failed."""
-        lost = len(self.row.failed)
-        return f"{self.row.method} ({lost} of {self.row.seeds} failed)" if lost else self.row.method
+        """Its name, and how many seeds failed or are not there."""
+        row = self.row
+        told = f"{len(row.failed)} of {row.seeds} failed" if row.failed else ""
+        if row.missing:
+            told += f"{', ' if told else ''}{row.missing} of {row.seeds} not there"
+        return f"{row.method} ({told})" if told else row.method
 
 
 def pareto(records: Sequence[Record], asked: Asked | None = None) -> dict[str, Picture]:
@@ -58,24 +63,40 @@ def _picture(data: str, rule: str, rows: list[Row]) -> Picture | None:
     shown = [row for row in rows if row.kind != "reference" and RANKED.name in row.figures]
     if not shown:
         return None
-    height = HEAD + len(COSTS) * (SIDE + FOOT) + 22
+    below = _not_drawn(rows)
+    height = HEAD + len(COSTS) * (SIDE + FOOT) + 22 + LINE * max(0, len(below) - 1)
     sheet = Sheet(f"pareto-{data}-{rule}", WIDTH, height)
     seeds = max(row.seeds for row in rows)
-    title = f"{data}, {rule}: distance to retraining and its price, {seeds} seeds"
+    drawn = f"{seeds} seed{'' if seeds == 1 else 's'}"
+    title = f"{data}, {rule}: distance to retraining and its price, {drawn}"
     sheet.write(LEFT, 14, title, size=13, weight="bold")
     _legend(sheet, {row.kind for row in shown})
     top = HEAD
     for cost, words in COSTS.items():
         _panel(sheet, [_point(row, cost) for row in shown if cost in row.figures], cost, words, top)
         top += SIDE + FOOT
-    empty = [row for row in rows if row.failed and not row.figures]
-    if gone := [f"{row.method} ({len(row.failed)} of {row.seeds})" for row in empty]:
-        sheet.write(LEFT, height - 12, f"failed, not drawn: {', '.join(gone)}", size=SIZE)
+    for line, told in enumerate(below):
+        sheet.write(LEFT, height - 12 - LINE * (len(below) - 1 - line), told, size=SIZE)
     figures = (*COSTS, RANKED.name)
     table = tuple((row.method, *(_number(row, name) for name in figures)) for row in shown)
-    alt = f"{title}. Nearest: {', '.join(row.method for row in shown if row.place == 'best')}."
+    nearest = ", ".join(row.method for row in shown if row.place == "best")
+    alt = f"{title}. Nearest: {nearest}." if nearest else f"{title}. Nothing is ranked."
     head = ("method", *figures)
     return Picture(sheet.name, title, alt, sheet.svg(alt), head, table, READING)
+
+
+def _not_drawn(rows: Sequence[Row]) -> list[str]:
+    """Return lines of those without a distance: who failed, and who was not measured yet."""
+    none = [row for row in rows if RANKED.name not in row.figures and not row.unsuited]
+    failed = [f"{row.method} ({len(row.failed)} of {row.seeds})" for row in none if row.failed]
+    left = [row.method for row in none if row.missing and not row.failed]
+    told = {"failed, not drawn": failed, "not there yet": left}
+    return [
+        line
+        for what, some in told.items()
+        if some
+        for line in wrap(f"{what}: {', '.join(some)}", ACROSS, subsequent_indent="  ")
+    ]
 
 
 def _number(row: Row, name: str) -> str:
@@ -102,13 +123,13 @@ def _legend(sheet: Sheet, kinds: set[str]) -> None:
 def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float) -> None:
     width = WIDTH - LEFT - RIGHT
     axes = sheet.axes(LEFT, top, width, SIDE)
-    low, high, nothing = _range([x for p in points for x in (p.x, *p.row.figures[cost].each)])
+    low, high, less = _range(points, cost)
     reach = [p.row.figures[RANKED.name].high or p.y for p in points]
     reach += [y for p in points for y in p.row.figures[RANKED.name].each]
     ceiling = min(math.sqrt(math.log(2)), max(0.05, *reach)) * 1.06
     axes.set_xscale("log")
     axes.set(xlim=(low * EDGE, high), ylim=(0, ceiling))
-    _grid(sheet, axes, (low, high), ceiling, top, nothing)
+    _grid(sheet, axes, (low, high), ceiling, top, less)
     sheet.write(LEFT + width / 2, top + SIDE + 34, words, align="center", size=11)
     sheet.write(LEFT, top - 9, "JS distance to the retrained model", size=SIZE, colour=FAINT)
     taken: list[Box] = []
@@ -125,23 +146,28 @@ def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float)
         sheet.write(box[0] + 1, (box[1] + box[3]) / 2, label, size=SIZE, colour=INK)
 
 
-def _range(values: list[float]) -> tuple[float, float, bool]:
-    """Return the ends of a logarithmic axis, and whether its first place stands for 0."""
-    some = [x for x in values if x > 0] or [1.0]
-    nothing = len(some) < len(values)
+def _range(points: list[Point], cost: str) -> tuple[float, float, bool]:
+    """Return the ends of a logarithmic axis, and whether its first place is for all that is less.
+
+    Methods have the room: controls cost next to nothing, and would take most of it.
+    """
+    every = [x for p in points for x in (p.x, *p.row.figures[cost].each)]
+    methods = [p for p in points if p.row.kind != "control"] or points
+    some = [x for p in methods for x in (p.x, *p.row.figures[cost].each) if x > 0] or [1.0]
     low, high = 10.0 ** math.floor(math.log10(min(some))), max(some) * 1.6
-    return (low / 10 if nothing else low), max(high, low * 10), nothing
+    less = min(every, default=low) < low
+    return (low / 10 if less else low), max(high, low * 10), less
 
 
 def _grid(
-    sheet: Sheet, axes: Axes, ends: tuple[float, float], ceiling: float, top: float, nothing: bool
+    sheet: Sheet, axes: Axes, ends: tuple[float, float], ceiling: float, top: float, less: bool
 ) -> None:
     low, high = ends
     first, last = round(math.log10(low)), math.floor(math.log10(high))
     for exponent in range(first, last + 1):
         axes.axvline(10.0**exponent, color=RULE, lw=0.8, zorder=0)
         x, _ = _pixels(sheet, axes, 10.0**exponent, 0)
-        told = "0" if nothing and exponent == first else f"{10.0**exponent:,g}"
+        told = f"< {10.0 * low:,g}" if less and exponent == first else f"{10.0**exponent:,g}"
         sheet.write(x, top + SIDE + 14, told, align="center", size=10, colour=FAINT)
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if ceiling / s <= 6)
     for number in range(int(ceiling / step) + 1):
@@ -179,8 +205,9 @@ def _mark(sheet: Sheet, axes: Axes, point: Point, cost: str, low: float, top: fl
 
 
 def _front(axes: Axes, points: list[Point], low: float) -> None:
-    """Join the methods that no other beats in both: cheaper and nearer."""
-    ours = sorted((p for p in points if p.row.kind != "control"), key=lambda p: (p.x, p.y))
+    """Join the methods that no other beats in both, of those that can be compared."""
+    whole = [p for p in points if p.row.kind != "control" and not (p.row.missing or p.row.remarks)]
+    ours = sorted(whole, key=lambda p: (p.x, p.y))
     front: list[Point] = []
     for point in ours:
         if not front or point.y < front[-1].y:

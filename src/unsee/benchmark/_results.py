@@ -47,6 +47,7 @@ def kept(run: Run) -> Record:
         "fingerprint": run.data["fingerprint"],
         "counts": run.data["counts"],
         "gone": run.forget["gone"],
+        "notes": list(run.notes),
         "ids_digest": run.forget["ids_digest"],
         "environment": run.environment,
         "tried": len(run.tuning.get("trials", [])),
@@ -171,10 +172,10 @@ def picture_file(data: str, rule: str) -> str:
     return f"pareto-{name}.svg"
 
 
-def value(record: Record, name: str, model: str = "unlearned") -> float | None:
-    """Return one measurement of a cell's model, None where there is none."""
+def value(record: Record, name: str, model: str = "unlearned", end: str = "value") -> float | None:
+    """Return a measurement of a cell's model, or its "low" or "high"; None where there is none."""
     found = record.get("models", {}).get(model, {}).get(name)
-    return None if found is None else float(found["value"])
+    return None if found is None else float(found[end])
 
 
 def gap(record: Record, name: str = "membership_auc") -> float | None:

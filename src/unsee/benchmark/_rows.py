@@ -29,7 +29,7 @@ def _measured(name: str, title: str) -> Column:
 
 
 COLUMNS = (
-    Column("js_distance", "JS", lambda r: value(r, "js_distance"), measurement="js_distance"),
+    _measured("js_distance", "JS"),
     _measured("forget_accuracy", "forget"),
     _measured("retain_accuracy", "retain"),
     _measured("test_accuracy", "test"),
@@ -63,6 +63,7 @@ class Row:
     place: str = ""  # best, tied, or none of these
     p: float | None = None  # adjusted, against the best
     remarks: tuple[str, ...] = ()  # why it is not to be compared with the others
+    notes: tuple[str, ...] = ()  # what its runs warned of
 
     @property
     def missing(self) -> int:
@@ -81,8 +82,11 @@ def tables(
 
     """
     groups: dict[tuple[str, str], list[Record]] = {}
+    called = {each["name"]: each for each in (asked.cells if asked else ())}
     for record in records:
-        groups.setdefault((record["cell"]["data"], record["cell"]["forget"]), []).append(record)
+        name = record["cell"]["name"]
+        words = called[name] if name in called else record["cell"]  # a list of ids may have moved
+        groups.setdefault((words["data"], words["forget"]), []).append(record)
     for each in asked.cells if asked else ():
         groups.setdefault((each["data"], each["forget"]), [])  # perhaps nothing of it is there
     return {
@@ -133,7 +137,7 @@ def _unlike(
                 f"{len(odd)} of its cells are of other settings than the grid's, and nothing is "
                 "ranked before they are measured again"
             )
-        if stray := [r for r in some if settings and r["cell"]["name"] not in settings]:
+        if stray := [r for r in some if settings is not None and r["cell"]["name"] not in settings]:
             told.append(f"{len(stray)} of its cells are not the grid's")
         other = {r["cell"]["seed"] for r in _done(some) if _models(r) != usual[r["cell"]["seed"]]}
         if other:
@@ -200,9 +204,10 @@ def _row(data: str, forget: str, method: str, records: list[Record], seeds: int)
     done = _done(records)
     reasons = tuple(record["failed"] for record in records if record["failed"])
     kind = "control" if method in CONTROLS else records[0]["shown"] if records else "missing"
-    if reasons and all(map(is_unsuited, reasons)):
+    if reasons and not done and all(map(is_unsuited, reasons)):
         return Row(data, forget, method, kind, unsuited=True)
-    return Row(data, forget, method, kind, _figures(done), seeds, len(done), reasons)
+    notes = tuple(note for record in done for note in record.get("notes", ()))
+    return Row(data, forget, method, kind, _figures(done), seeds, len(done), reasons, notes=notes)
 
 
 def _figures(records: list[Record]) -> dict[str, Figure]:

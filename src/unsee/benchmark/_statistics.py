@@ -3,13 +3,12 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp
 
-DRAWS, LEVEL = 2000, 0.05
+LEVEL = 0.05
 Distances = NDArray[np.float64]  # of one seed: one per image
 
 
@@ -67,7 +66,9 @@ def ranked(
     """
     wanted = {*seeds} or {seed for by_seed in apart.values() for seed in by_seed}
     whole = {method: found for method, found in apart.items() if found.keys() == wanted}
-    if len(whole) < 2 or len(wanted) == 2:  # one is nobody's rival; two have no spread
+    if (
+        len(whole) < 2 or len(wanted) == 2
+    ):  # one is nobody's rival; the t of two tells next to nothing
         return {}
     lists = {method: [found[seed] for seed in sorted(found)] for method, found in whole.items()}
     middle = {method: float(np.mean([x.mean() for x in some])) for method, some in lists.items()}
@@ -84,9 +85,8 @@ def ranked(
 def farther_p(first: list[Distances], second: list[Distances]) -> float:
     """Return the one-sided p of one method not being farther from retraining than another.
 
-    Of several seeds: Student's paired t over their means, since a seed, not an image, is what
-    would be drawn anew.  Of one seed there are only its images: a paired bootstrap over them, which
-    says nothing of other seeds.
+    Student's paired t: of several seeds over their means, since a seed, not an image, is what would
+    be drawn anew.  Of one seed there are only its images, which say nothing of other seeds.
 
     Args:
         first: of each seed, one number per image.
@@ -97,17 +97,9 @@ def farther_p(first: list[Distances], second: list[Distances]) -> float:
 
     """
     changes = [a - b for a, b in zip(first, second, strict=True)]
-    if len(changes) == 1:
-        drawn = _drawings(len(changes[0])) @ changes[0]
-        return (1 + int((drawn <= 0).sum())) / (DRAWS + 1)
-    means = np.array([change.mean() for change in changes])
-    if np.ptp(means) < 1e-12:  # so alike that there is no t
-        return 0.0 if means[0] > 0 else 1.0
-    return float(ttest_1samp(means, 0.0, alternative="greater").pvalue)
-
-
-@cache
-def _drawings(n: int) -> Distances:
-    """Return how much each of ``n`` images weighs in each drawing of as many, [DRAWS, n]."""
-    found: Distances = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
-    return found
+    drawn = np.array([x.mean() for x in changes]) if len(changes) > 1 else changes[0]
+    if len(drawn) < 2:  # of one image nothing can be told
+        return 1.0
+    if np.ptp(drawn) < 1e-12:  # so alike that there is no t
+        return 0.0 if drawn[0] > 0 else 1.0
+    return float(ttest_1samp(drawn, 0.0, alternative="greater").pvalue)

@@ -17,7 +17,6 @@ NONE = "–"
 VAST = 1000  # of a figure in shares
 MISSING = "cells are not there yet, and nothing is ranked before they are"
 UNASKED = "for whole classes alone, and not asked"
-MARKS = {"best": "best", "tied": "tied", "": ""}
 SHORT = ("js_distance", "test_accuracy", "membership_gap", "probe_recall")  # for a terminal
 
 
@@ -53,7 +52,7 @@ def _named(row: Row) -> str:
 
 
 def _marked(row: Row) -> str:
-    return f"**{MARKS[row.place]}**" if row.place == "best" else MARKS[row.place]
+    return f"**{row.place}**" if row.place == "best" else row.place
 
 
 def _seeds(row: Row) -> str:
@@ -63,7 +62,7 @@ def _seeds(row: Row) -> str:
 
 
 def _below(rows: Sequence[Row], *, as_code: bool = False) -> list[str]:
-    """Return lines on what a table does not show: who was not asked, is missing, odd or failed."""
+    """Return lines on what figures do not show: who was not asked, is missing, failed or warned."""
     name, text = (_code, _cell) if as_code else (printable, str)
     found = []
     if unsuited := [name(row.method) for row in rows if row.unsuited]:
@@ -75,6 +74,9 @@ def _below(rows: Sequence[Row], *, as_code: bool = False) -> list[str]:
         for why, times in Counter(row.failed).items():
             told = text(printable(why))
             found.append(f"{name(row.method)} failed in {times} of {row.seeds}: {told}")
+        for note, times in Counter(row.notes).items():
+            told = text(printable(note))
+            found.append(f"{name(row.method)} warned in {times} of {row.n}: {told}")
     return found
 
 

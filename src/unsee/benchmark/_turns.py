@@ -9,16 +9,28 @@ from unsee.errors import StorageError, to_write
 
 
 @contextmanager
-def turn(lock: Path) -> Iterator[None]:
-    """Wait until no other process is inside with the same file.  Raises StorageError."""
+def turn(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Wait until no other process is inside with the same file, and tell that it is our turn.
+
+    With ``wait=False`` tell at once whether it is.  Raises StorageError.
+    """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     except OSError as error:
         raise StorageError(to_write(str(lock), error)) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            ours = True
+        except BlockingIOError:
+            ours = False
+        yield ours
+
+
+def lock_of(work: Path, name: str) -> Path:
+    """Return the file by which processes that share ``work`` take turns at a cell or a search."""
+    return work / "locks" / name
 
 
 @contextmanager

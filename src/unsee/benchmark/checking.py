@@ -1,8 +1,9 @@
 """``unsee bench check``: measure kept cells again, and let them stand where they come out alike."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
@@ -10,13 +11,14 @@ from unsee.benchmark._grid import Cell, Grid, named
 from unsee.benchmark._models import make, needed, unique
 from unsee.benchmark._results import KEPT, MODELS, Record, read_record, value, write_record
 from unsee.benchmark._sources import digest_of_sources
-from unsee.benchmark._turns import threads
-from unsee.benchmark.running import of, searches
+from unsee.benchmark._turns import lock_of, threads, turn
+from unsee.benchmark.running import models_of, searches
 from unsee.errors import RunError
-from unsee.parallel import fan_out
+from unsee.parallel import cores, fan_out
 
 TOLERANCE = 0.02  # of figures in 0..1
 SPENT = 0.01  # of image gradients, as a share
+ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Compared:
     before: float | None
     now: float | None
     tolerance: float
+    end: str = "value"  # or the "low" or "high" of its interval
 
     @property
     def inside(self) -> bool:
@@ -127,24 +130,16 @@ def check(
     both = [cell, *(searches([cell]) if anew else ())]
     wanted = unique([m for each in both for m in needed(each, work / "models", number)])
     with threads(number):
-        made = dict(zip(wanted, fan_out(make, [*wanted.values()], jobs=jobs), strict=True))
-        tasks = [Task(x, "", str(work / "check"), of(x, work, made, number)) for x in both]
+        most = max(1, cores() // max(1, number))  # processes that find as many threads
+        models = fan_out(make, [*wanted.values()], jobs=min(jobs or most, most))
+        made = dict(zip(wanted, models, strict=True))
+        place = str(work / "check")
+        tasks = [Task(x, str(results), place, models_of(x, work, made, number)) for x in both]
         found = search(tasks[1]) if tasks[1:] else _options_of(cell, before, results)
         now = measure(replace(tasks[0], tuned=found))
-    figures = [
-        _compared(f"{model}/{name}", value(before, name, model), value(now, name, model), tolerance)
-        for model in MODELS
-        for name in KEPT
-        if model in before.get("models", {})
-    ]
-    spent = before.get("image_gradients")
-    if spent is not None:
-        figures.append(
-            Compared("image_gradients", spent, now.get("image_gradients"), SPENT * spent)
-        )
     return Checked(
         cell.name,
-        tuple(figures),
+        (*_measurements(before, now, tolerance), *_costs(before, now)),
         same_code=before["key"] == now["key"],
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
@@ -152,9 +147,19 @@ def check(
     )
 
 
-def _compared(name: str, before: float | None, now: float | None, tolerance: float) -> Compared:
-    """Compare a figure: of one beyond 1, a ratio to little, the tolerance is a share of it."""
-    return Compared(name, before, now, tolerance * max(1.0, abs(before or 0.0)))
+def _measurements(before: Record, now: Record, tolerance: float) -> Iterator[Compared]:
+    """Compare every measurement: of one beyond 1, a ratio to little, by a share of it."""
+    for model, name, end in product(MODELS, KEPT, ENDS):
+        if model in before.get("models", {}):
+            was, found = value(before, name, model, end), value(now, name, model, end)
+            allowed = tolerance * max(1.0, abs(was or 0.0))
+            yield Compared(f"{model}/{name}", was, found, allowed, end)
+
+
+def _costs(before: Record, now: Record) -> Iterator[Compared]:
+    for name in ("image_gradients", "retain_share"):
+        if (was := before.get(name)) is not None:
+            yield Compared(name, was, now.get(name), SPENT * was)
 
 
 def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
@@ -163,8 +168,8 @@ def _options_of(cell: Cell, before: Record, results: Path) -> Record | None:
         return None
     (searched,) = searches([cell])
     found = read_record(results / f"{tuned_name(searched)}.json") or {"failed": None}
-    kept = before.get("tuned") or found  # a cell that failed has none
-    return {"failed": None, "on": "", "trials": [], "options": {}} | kept
+    tuned = before.get("tuned") or found  # a cell that failed has none
+    return {"failed": None, "on": "", "trials": [], "options": {}} | tuned
 
 
 def changed(grid: Grid, results: Path, only: Sequence[str] = ()) -> dict[str, list[Cell]]:
@@ -204,13 +209,13 @@ def as_kept(cells: Sequence[Cell], results: Path, there: Path) -> list[Cell]:
     """Return the cells whose results in another folder were made by the code of the kept ones."""
     found = []
     for cell in cells:
-        kept, other = (read_record(place / f"{cell.name}.json") for place in (results, there))
-        if kept and other and kept["key"] == other["key"]:
+        ours, other = (read_record(place / f"{cell.name}.json") for place in (results, there))
+        if ours and other and ours["key"] == other["key"]:
             found.append(cell)
     return found
 
 
-def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
+def stand(cells: Sequence[Cell], results: Path, work: Path, done: Checked) -> None:
     """Let the cells of a group stand for the code of today, of which one came out alike.
 
     Each says which cell it was, by how much that differed and might have, and which code made it
@@ -224,15 +229,16 @@ def stand(cells: Sequence[Cell], results: Path, done: Checked) -> None:
         raise RunError(f"Expected a cell that came out alike, got {done.name}, which did not")
     for cell in cells:
         for name, one in {cell.name: cell, **_searched(cell)}.items():
-            record = read_record(results / f"{name}.json")
-            if record is None or not _by_other_code(one, record):
-                continue
-            before = {"sources": record["sources"], "checked": done.name}
-            before |= {"furthest": done.furthest, "tolerance": done.tolerance}
-            record["stands"] = [*record.get("stands", []), before]
-            record["sources"] = digest_of_sources(one.config.method)
-            record["key"] = key_of(one)
-            write_record(results, name, record)
+            with turn(lock_of(work, name)):  # another process may measure it anew
+                record = read_record(results / f"{name}.json")
+                if record is None or not _by_other_code(one, record):
+                    continue
+                before = {"sources": record["sources"], "checked": done.name}
+                before |= {"furthest": done.furthest, "tolerance": done.tolerance}
+                record["stands"] = [*record.get("stands", []), before]
+                record["sources"] = digest_of_sources(one.config.method)
+                record["key"] = key_of(one)
+                write_record(results, name, record)
 
 
 def _searched(cell: Cell) -> dict[str, Cell]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee import events
-from unsee.benchmark._cell import Task, measure, search, tuned_name, up_to_date
+from unsee.benchmark._cell import Task, measure_once, search_once, tuned_name, up_to_date
 from unsee.benchmark._grid import Cell, Grid, named, own_methods
 from unsee.benchmark._models import Made, make, needed, unique
 from unsee.benchmark._read import read_grid as read_grid
@@ -20,8 +20,8 @@ from unsee.testing import check_method
 class Done:
     """What a call of :func:`bench` did."""
 
-    there: int  # cells that were up to date
-    measured: int
+    there: int  # cells that were up to date, of those asked for
+    measured: int  # the others of them, by this process or another one meanwhile
     failed: tuple[str, ...]  # names with reasons, of all cells of the grid
     unsuited: int  # cells of methods that are not for their rule
     left: int  # cells that were not asked for, and are not there or of other settings or code
@@ -75,11 +75,14 @@ def bench(
     tuned = _tuned(todo, plain, made, jobs)
     tasks = [
         replace(
-            plain, cell=cell, models=of(cell, work, made, threads), tuned=_found_for(cell, tuned)
+            plain,
+            cell=cell,
+            models=models_of(cell, work, made, threads),
+            tuned=tuned[cell.search.name] if cell.search else None,
         )
         for cell in todo
     ]
-    _each("cells", measure, tasks, jobs, _told)
+    _each("cells", measure_once, tasks, jobs)
     return _done(cells, results, asked=len(asked), measured=len(todo))
 
 
@@ -102,22 +105,26 @@ def _file(results: Path, name: str) -> Path:
 
 
 def _each(
-    stage: str,
-    work: Callable[[Task], Record],
-    tasks: list[Task],
-    jobs: int,
-    tell: Callable[[Record], None],
-) -> list[Record]:
-    found: list[Record] = []
-    if tasks:
+    stage: str, work: Callable[[Task], Record | None], tasks: list[Task], jobs: int
+) -> dict[str, Record]:
+    """Return a record for every task, by its cell's name.
+
+    What another process is at is left for the end, and waited for, so that two share the work.
+    """
+    found: dict[str, Record] = {}
+    for wait in (False, True):
+        left = [replace(task, wait=wait) for task in tasks if task.cell.name not in found]
+        if not left:
+            break
         with events.stage(stage):
-            for record in fan_out(work, tasks, jobs=jobs):
-                tell(record)
-                found.append(record)
+            for task, record in zip(left, fan_out(work, left, jobs=jobs), strict=True):
+                if record is not None:
+                    _tell(record)
+                    found[task.cell.name] = record
     return found
 
 
-def _told(record: Record) -> None:
+def _tell(record: Record) -> None:
     if record["failed"] and not is_unsuited(record["failed"]):
         name = record["cell"]["name"] if "cell" in record else f"tuning {record['tuned']}"
         events.warn(f"{name} failed: {record['failed']}")
@@ -134,7 +141,7 @@ def _shared(cells: list[Cell], work: Path, jobs: int, threads: int) -> dict[Path
         return dict(zip(models, fan_out(make, [*models.values()], jobs=jobs), strict=True))
 
 
-def of(cell: Cell, work: Path, made: dict[Path, Made], threads: int) -> dict[str, Made]:
+def models_of(cell: Cell, work: Path, made: dict[Path, Made], threads: int) -> dict[str, Made]:
     """Return the models that a cell uses, by their kind."""
     return {model.kind: made[model.place] for model in needed(cell, work / "models", threads)}
 
@@ -142,11 +149,6 @@ def of(cell: Cell, work: Path, made: dict[Path, Made], threads: int) -> dict[str
 def searches(cells: Sequence[Cell]) -> list[Cell]:
     """Return the searches that cells need: of each method on each data set one, with one seed."""
     return [*{cell.search.name: cell.search for cell in cells if cell.search}.values()]
-
-
-def _found_for(cell: Cell, tuned: dict[str, Record]) -> Record | None:
-    """Return what was found by the search whose options a cell takes."""
-    return tuned[cell.search.name] if cell.search else None
 
 
 def _tuned(cells: list[Cell], plain: Task, made: dict[Path, Made], jobs: int) -> dict[str, Record]:
@@ -159,7 +161,6 @@ def _tuned(cells: list[Cell], plain: Task, made: dict[Path, Made], jobs: int) ->
         if known:
             found[cell.name] = known
         else:
-            tasks.append(replace(plain, cell=cell, models=of(cell, work, made, plain.threads)))
-    for task, record in zip(tasks, _each("tuning", search, tasks, jobs, _told), strict=True):
-        found[task.cell.name] = record
-    return found
+            models = models_of(cell, work, made, plain.threads)
+            tasks.append(replace(plain, cell=cell, models=models))
+    return found | _each("tuning", search_once, tasks, jobs)

@@ -105,7 +105,7 @@ def bench_table(
     """Put results into tables: means and intervals over seeds, failures, and what is tied.
 
     Best and tied methods together hold the one that is truly nearest to retraining with 95 %
-    confidence, by paired t tests over seeds (of one seed: a paired bootstrap over its images). What
+    confidence, by paired t tests over seeds (of one seed: over its images). What
     the grid asks for and is not there is named, and nothing is ranked before it is.
     """
     if page and (out or format_ != "text"):
@@ -214,7 +214,7 @@ def bench_check(
         if not done.inside:
             outside.append(done.name)
         elif accept:
-            checking.stand(cells, place, done)
+            checking.stand(cells, place, scratch, done)
             print(f"{console.printable(method)}: {len(cells)} cells stand")
     if outside:
         say(
@@ -231,8 +231,11 @@ def _print_figures(done: "Checked") -> None:
     if not done.same_options:
         print("its options are others: a default has changed")
     for x in done.figures:
+        if x.inside and x.end != "value":
+            continue
         now, before = (("-" if v is None else f"{v:,.4f}") for v in (x.now, x.before))
-        print(f"{x.name:38} {before:>14} {now:>14}  {'' if x.inside else 'outside'}".rstrip())
+        name = x.name if x.end == "value" else f"{x.name} ({x.end})"
+        print(f"{name:38} {before:>14} {now:>14}  {'' if x.inside else 'outside'}".rstrip())
     for when, why in zip(("before", "now"), done.failed, strict=True):
         if why:
             print(f"failed {when}: {console.printable(why)}")
