@@ -165,15 +165,15 @@ def as_text(records: Sequence[Record], asked: Asked | None = None) -> str:
             parts.append(f"{printable(f'{data}, {forget}')[:WIDTH]}\n{_none_there(rows)}")
             continue
         heads = ("JS", "test", "AUC gap", "probe", "seconds", "grads", "n")
-        widths = (13, 6, 8, 6, 8, 9, 4)
+        widths = (13, 6, 8, 6, 8, 8, 4)
         lines = [printable(f"{data}, {forget}")[:WIDTH]]
         titles = zip(heads, widths, strict=True)
-        lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, width in titles))
+        lines.append(" " * 27 + "".join(f"{head:>{width}}" for head, width in titles))
         for row in rows:
             shown = [_short(row.figures.get(name), name == SHORT[0]) for name in SHORT]
             shown += [_amount(row.figures.get(name)) for name in ("seconds", "image_gradients")]
             shown.append(f"{row.n}/{row.seeds}" if row.n != row.seeds else _seeds(row))
-            name = f"{printable(row.method)[:21]:22}{row.place:4}"
+            name = f"{printable(row.method)[:22]:23}{row.place:4}"
             figures = "".join(f" {x:>{w - 1}}" for x, w in zip(shown, widths, strict=True))
             lines.append(f"{name}{figures}".rstrip())
         lines += [
