@@ -832,8 +832,6 @@ def test_a_name_is_fit_for_a_file():
 def test_a_method_for_whole_classes_is_not_asked_on_another_rule_and_has_not_failed(
     place, grid, tmp_path, capsys
 ):
-    from unsee.benchmark import page_block
-
     mixed = replace(grid, rules=("random=10%",), methods=("head_only", "noop"), seeds=(0,))
     done = again(mixed, place, tmp_path)
     assert done.failed == () and done.unsuited == 1 and done.measured == 2
@@ -842,5 +840,7 @@ def test_a_method_for_whole_classes_is_not_asked_on_another_rule_and_has_not_fai
     assert f"* {told} `head_only`" in benchmark.as_markdown(found).splitlines()
     assert f"{told} head_only" in benchmark.as_text(found)
     assert f'head_only,control,0,0,0,"{told[:-1]}"' in benchmark.as_csv(found)
-    assert "2 cells, of which 0 failed and 1 were not asked" in page_block("g", found)
+    assert "2 cells, of which 0 failed and 1 were not asked" in benchmark.page_block(
+        tmp_path / "results", tmp_path / "page.md", found
+    )
     assert all("head_only" not in x.file() for x in benchmark.pareto(found).values())

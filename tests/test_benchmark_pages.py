@@ -63,15 +63,16 @@ def test_the_grid_of_the_page_is_one(relabel, tmp_path):
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
-def test_every_grid_of_the_repository_can_be_read_and_has_its_place_on_the_page(path):
+def test_every_grid_of_the_repository_can_be_read_and_has_its_place_on_the_page(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     grid = running.read_grid(path)
     assert len(grid.cells()) >= 6 and grid.shared["guard"] == 1.0
     text = PAGE.read_text()
     assert f"`benchmarks/{path.name}`" in text
-    results = ROOT / "benchmarks" / "results" / path.stem
+    results = Path("benchmarks", "results", path.stem)
     if cells_in(results):
         records, asked = benchmark.read_results(results), benchmark.read_asked(results)
-        block = benchmark.page_block(path.stem, records, asked)
+        block = benchmark.page_block(results, Path("docs/benchmarks.md"), records, asked)
         assert benchmark.into_page(PAGE, path.stem, block) == text, "unsee bench table --page"
     else:
         assert benchmark.into_page(PAGE, path.stem, "Not measured yet.") == text

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from unsee.benchmark._statistics import farther_p, mean, ranked
 from unsee.benchmark._table import _cell
 from unsee.cli import call
 from unsee.errors import OptionError, RunError
+
+NOWHERE = Path("g")
 
 
 def measured(value, half=0.05):
@@ -177,8 +180,8 @@ def test_missing_cells_are_told_and_nothing_is_ranked_before_they_are_there():
     told = benchmark.as_markdown(fewer, asked)
     assert "| 2 of 3 |" in told and "nothing is ranked before they are: `far`, `close`" in told
     assert "nothing is ranked before they are: far, close" in benchmark.as_text(fewer, asked)
-    assert ": 18 cells, of which" in page_block("g", records, asked)
-    assert ": 14 of 18 cells, of which" in page_block("g", fewer, asked)
+    assert ": 18 cells, of which" in page_block(NOWHERE, NOWHERE, records, asked)
+    assert ": 14 of 18 cells, of which" in page_block(NOWHERE, NOWHERE, fewer, asked)
 
 
 def test_a_rule_of_which_nothing_is_there_is_told():
@@ -202,7 +205,9 @@ def test_a_result_that_the_grid_does_not_ask_for_stands_in_for_none_that_it_does
     far = next(r for r in rows if r.method == "far")
     assert (far.n, far.seeds, far.missing) == (3, 4, 1) and {r.place for r in rows} == {""}
     assert far.remarks == ("1 of its cells are not the grid's",)
-    assert "17 of 18 cells and 1 that the grid does not ask for" in page_block("g", records, asked)
+    assert "17 of 18 cells and 1 that the grid does not ask for" in page_block(
+        NOWHERE, NOWHERE, records, asked
+    )
 
 
 def test_a_rule_that_the_grid_no_longer_asks_for_is_not_ranked():
@@ -215,7 +220,7 @@ def test_a_rule_that_the_grid_no_longer_asks_for_is_not_ranked():
     )
 
 
-def test_a_list_of_ids_that_has_moved_is_the_same_rule():
+def test_a_list_of_ids_that_has_moved_is_the_same_rule(tmp_path):
     def at(rule):
         named = [one | {"settings": "s"} for one in some()]
         return [one | {"cell": one["cell"] | {"forget": rule}} for one in named]
@@ -224,7 +229,9 @@ def test_a_list_of_ids_that_has_moved_is_the_same_rule():
     (group,) = benchmark.tables(at("ids=a/list.txt"), asked)
     assert group == ("digits", "ids=b/list.txt")
     (picture,) = benchmark.pareto(at("ids=a/list.txt"), asked)
-    assert picture in page_block("g", at("ids=a/list.txt"), asked)
+    (tmp_path / picture).touch()
+    block = page_block(tmp_path, tmp_path / "page.md", at("ids=a/list.txt"), asked)
+    assert f"]({picture})" in block
 
 
 def test_what_a_run_warned_of_stands_below_the_table():
@@ -385,6 +392,7 @@ def test_labels_lie_over_no_other_label_or_mark_as_long_as_there_is_room():
 def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, results, capsys):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench tried -->\nstale\n<!-- end of bench tried -->\nafter\n")
+    assert call("bench", "plot", str(results)) == 0
     for _ in range(2):  # twice is the same as once
         assert call("bench", "table", str(results), "--page", str(page)) == 0
         text = page.read_text()
@@ -396,7 +404,8 @@ def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, re
         "at most 100,000 image gradients",
         "Tuned on class=0 with seed 0: 2 settings",
         "a search has spent 2,000 to 2,000 image gradients",
-        "](../benchmarks/results/tried/pareto-digits-class-3.svg)",
+        "](tried/pareto-digits-class-3.svg)",
+        f"`unsee bench run tried.toml` and `unsee bench table {results} --page {page}`",
         "unsee run --method",
     ):
         assert told in text, told

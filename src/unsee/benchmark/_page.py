@@ -1,12 +1,13 @@
 """The block of a grid in docs/benchmarks.md: what was measured, how to read it, the tables."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unsee.benchmark._recipe import pasted
-from unsee.benchmark._results import Asked, Record, is_unsuited, picture_file
-from unsee.benchmark._rows import RANKED, Row, environments, tables
+from unsee.benchmark._results import CONTROLS, Asked, Record, is_unsuited, picture_file
+from unsee.benchmark._rows import environments, tables
 from unsee.benchmark._table import as_markdown
 from unsee.errors import OptionError
 
@@ -23,8 +24,18 @@ TIED = (
 )
 
 
-def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None) -> str:
-    """Return what a page says of a grid: the command, machines, seeds, tuning, and the tables."""
+def page_block(
+    results: Path, page: Path, records: Sequence[Record], asked: Asked | None = None
+) -> str:
+    """Return what a page says of a grid: the command, machines, seeds, tuning, and the tables.
+
+    Args:
+        results: the folder of the records, as a reader of the page would give it.
+        page: the file, which links the pictures that lie there.
+        records: of cells.
+        asked: what the grid asks for.
+
+    """
     wanted = {x["name"] for x in asked.cells} if asked else {r["cell"]["name"] for r in records}
     there = len(wanted & {r["cell"]["name"] for r in records})
     counts = f"{there} cells" if there == len(wanted) else f"{there} of {len(wanted)} cells"
@@ -36,29 +47,35 @@ def page_block(grid: str, records: Sequence[Record], asked: Asked | None = None)
     lost = f"{len(records) - len(done) - unsuited} failed{not_asked if unsuited else ''}"
     seeds = sorted({record["cell"]["seed"] for record in records})
     lines = [
-        f"Made by `unsee bench run benchmarks/{grid}.toml` and `unsee bench table "
-        f"benchmarks/results/{grid} --page docs/benchmarks.md`: {counts}, of which "
-        f"{lost}; seeds {', '.join(map(str, seeds))}.",
+        f"Made by `unsee bench run {_grid_of(results)}` and `unsee bench table {results} "
+        f"--page {page}`: {counts}, of which {lost}; seeds {', '.join(map(str, seeds))}.",
         "",
         *(f"* {sentence}" for sentence in (*_machines(done), *_terms(done))),
         "",
         as_markdown(records, asked),
         "",
-        *_pictures(grid, tables(records, asked)),
+        *_pictures(results, page, tables(records, asked)),
         TIED,
         "",
-        "Every cell as a line to paste: `unsee bench recipe benchmarks/results/"
-        f"{grid} CELL`. One of them is `{_example(done)}`.",
+        f"Every cell as a line to paste: `unsee bench recipe {results} CELL`. One of them is "
+        f"`{_example(done)}`.",
     ]
     return "\n".join(lines)
 
 
-def _pictures(grid: str, found: dict[tuple[str, str], list[Row]]) -> list[str]:
+def _grid_of(results: Path) -> str:
+    """Name the grid of a folder of results: where ``unsee bench run`` puts them, or anywhere."""
+    usual = results.parent.name == "results"
+    return str((results.parents[1] if usual else Path()) / f"{results.resolve().name}.toml")
+
+
+def _pictures(results: Path, page: Path, rules: Iterable[tuple[str, str]]) -> list[str]:
     """Show what ``unsee bench plot`` has drawn beside the results."""
     lines = []
-    for (data, rule), rows in sorted(found.items()):
-        if any(RANKED.name in row.figures for row in rows if row.kind != "reference"):
-            place = f"../benchmarks/results/{grid}/{picture_file(data, rule)}"
+    for data, rule in sorted(rules):
+        file = results / picture_file(data, rule)
+        if file.exists():
+            place = Path(os.path.relpath(file, page.parent)).as_posix()
             lines += [f"![{data}, {rule}: distance to retraining and its price]({place})", ""]
     return lines
 
@@ -73,7 +90,9 @@ def _machines(records: Sequence[Record]) -> list[str]:
 
 
 def _terms(records: Sequence[Record]) -> list[str]:
-    """Say under which budget and by what tuning the methods were measured."""
+    """Say under which budget and by what tuning methods were measured; controls have neither."""
+    if all(r["cell"]["method"] in CONTROLS for r in records):
+        return []
     budgets = {r["budget"]["budget"] for r in records if r.get("budget")}
     found = [
         f"Budget: at most {budget:,} image gradients for every method that trains; how long that "

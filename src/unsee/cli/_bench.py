@@ -115,11 +115,11 @@ def bench_table(
     path = flags.new_file(out, force=force) if out else None
     from unsee import benchmark, folder
 
-    records, asked = benchmark.read_results(Path(results)), benchmark.read_asked(Path(results))
-    name = Path(results).resolve().name
+    place = Path(results)
+    records, asked = benchmark.read_results(place), benchmark.read_asked(place)
     if page:
-        block = benchmark.page_block(name, records, asked)
-        text = benchmark.into_page(Path(page), name, block)
+        block = benchmark.page_block(place, Path(page), records, asked)
+        text = benchmark.into_page(Path(page), place.resolve().name, block)
         folder.write(Path(page), text.encode())
         print(page)
         return
