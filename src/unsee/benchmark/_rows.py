@@ -63,7 +63,7 @@ class Row:
     place: str = ""  # best, tied, or none of these
     p: float | None = None  # adjusted, against the best
     remarks: tuple[str, ...] = ()  # why it is not to be compared with the others
-    notes: tuple[str, ...] = ()  # what its runs warned of
+    notes: frozenset[str] | None = None  # what its runs warned of; None: it was not kept
 
     @property
     def missing(self) -> int:
@@ -206,7 +206,8 @@ def _row(data: str, forget: str, method: str, records: list[Record], seeds: int)
     kind = "control" if method in CONTROLS else records[0]["shown"] if records else "missing"
     if reasons and not done and all(map(is_unsuited, reasons)):
         return Row(data, forget, method, kind, unsuited=True)
-    notes = tuple(note for record in done for note in record.get("notes", ()))
+    heard = [{*record["notes"]} for record in done if "notes" in record]
+    notes = frozenset().union(*heard) if heard else None
     return Row(data, forget, method, kind, _figures(done), seeds, len(done), reasons, notes=notes)
 
 

@@ -74,9 +74,11 @@ def _below(rows: Sequence[Row], *, as_code: bool = False) -> list[str]:
         for why, times in Counter(row.failed).items():
             told = text(printable(why))
             found.append(f"{name(row.method)} failed in {times} of {row.seeds}: {told}")
-        for note, times in Counter(row.notes).items():
-            told = text(printable(note))
-            found.append(f"{name(row.method)} warned in {times} of {row.n}: {told}")
+    heard = [row for row in rows if row.notes is not None]
+    for note in sorted({note for row in heard for note in row.notes or ()}):
+        by = [row.method for row in heard if note in (row.notes or ())]
+        whose = "" if len(by) == len(heard) > 1 else f"{', '.join(map(name, by))} "
+        found.append(f"{whose}warned: {text(printable(note))}")
     return found
 
 
