@@ -417,6 +417,26 @@ def test_a_page_gets_the_block_between_its_markers_and_nothing_else(tmp_path, re
         benchmark.into_page(page, "tried", "x")
 
 
+def test_a_page_names_which_machine_measured_which_cells():
+    records = [
+        record(m, seed, rule=r) for r in ("class=1", "class=3") for m in "ab" for seed in (0, 1)
+    ]
+    results = Path("benchmarks/results/tried")
+    text = benchmark.page_block(results, Path("docs/benchmarks.md"), records)
+    assert text.count("Machine: ") == 1 and "Seconds compare" not in text
+    for one in records:
+        cell = one["cell"]
+        if cell["forget"] == "class=3" or cell["seed"] == 1:
+            one["environment"] = one["environment"] | {"precision": "bfloat16"}
+    text = benchmark.page_block(results, Path("docs/benchmarks.md"), records)
+    assert "bfloat16; torch 2.1, Python 3.11, unsee 0.1; it measured all cells that stand" in text
+    assert (
+        "float32; torch 2.1, Python 3.11, unsee 0.1; it measured digits, class=1, seed 0: `a`, `b`."
+        in text
+    )
+    assert "Seconds compare within a machine alone" in text
+
+
 def test_the_command_line_prints_tables_pictures_and_recipes(results, tmp_path, capsys):
     assert call("bench", "table", str(results)) == 0
     assert "near" in capsys.readouterr().out

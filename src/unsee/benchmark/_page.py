@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unsee.benchmark._recipe import pasted
 from unsee.benchmark._results import CONTROLS, Asked, Record, is_unsuited, picture_file
-from unsee.benchmark._rows import environments, tables
+from unsee.benchmark._rows import tables
 from unsee.benchmark._table import as_markdown
 from unsee.errors import OptionError
 
@@ -81,12 +81,38 @@ def _pictures(results: Path, page: Path, rules: Iterable[tuple[str, str]]) -> li
 
 
 def _machines(records: Sequence[Record]) -> list[str]:
-    told = {
-        f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}; torch {x['torch']}, "
-        f"Python {x['python']}, unsee {x['unsee']}"
-        for x in environments(records)
-    }
-    return [f"Machine: {words}." for words in sorted(told)]
+    """Say what measured the cells; where machines differ, which of them measured which cells."""
+    made: dict[str, list[Record]] = {}
+    for record in records:
+        x = record["environment"]
+        words = (
+            f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}; torch {x['torch']}, "
+            f"Python {x['python']}, unsee {x['unsee']}"
+        )
+        made.setdefault(words, []).append(record)
+    if len(made) < 2:
+        return [f"Machine: {words}." for words in made]
+    most, *others = sorted(made, key=lambda words: (-len(made[words]), words))
+    return [
+        f"Machine: {most}; it measured all cells that stand in no other line.",
+        *(f"Machine: {words}; it measured {_named(made[words])}." for words in others),
+        "Seconds compare within a machine alone, and a mean over seeds of several is of several.",
+    ]
+
+
+def _named(records: Sequence[Record]) -> str:
+    """Name cells by rule, method and seed, as briefly as that goes."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for cell in (record["cell"] for record in records):
+        place = (cell["data"], cell["forget"], cell["method"])
+        seeds.setdefault(place, []).append(str(cell["seed"]))
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (data, rule, method), of in seeds.items():
+        alike.setdefault((data, rule, ", ".join(sorted(of, key=int))), []).append(f"`{method}`")
+    return "; ".join(
+        f"{data}, {rule}, seed{'s' * (',' in of)} {of}: {', '.join(methods)}"
+        for (data, rule, of), methods in sorted(alike.items())
+    )
 
 
 def _terms(records: Sequence[Record]) -> list[str]:

@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -252,12 +251,3 @@ def _apart(records: list[Record]) -> dict[int, Distances]:
     """Return each forgotten image's distance, by seed."""
     done = (record for record in records if not record["failed"] and record["apart"])
     return {r["cell"]["seed"]: np.asarray(r["apart"], np.float64) for r in done}
-
-
-def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return every machine and set of versions that cells were measured with, once."""
-    seen: list[dict[str, Any]] = []
-    for record in records:
-        if not record["failed"] and record["environment"] not in seen:
-            seen.append(record["environment"])
-    return seen
