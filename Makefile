@@ -48,7 +48,7 @@ verify: $(STAMP)
 	$(BIN)/python verify/cluster.py
 
 bench: $(STAMP)
-	$(BIN)/unsee bench run benchmarks/digits.toml
+	$(BIN)/unsee bench run benchmarks/digits.toml --portable
 	$(BIN)/unsee bench plot benchmarks/results/digits
 	$(BIN)/unsee bench table benchmarks/results/digits --page docs/benchmarks.md
 

@@ -13,7 +13,7 @@ import pytest
 import unsee
 
 LAYERS = [
-    *("errors", "events", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
+    *("errors", "events", "machine", "memory", "ranks", "cluster", "parallel", "draws", "nouns"),
     *("functional", "data", "models", "distributed", "training", "matching", "explanation"),
     "methods",
     *(

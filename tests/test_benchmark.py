@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import save_patterns
 
-from unsee import benchmark, events, fleets, pipeline, training
+from unsee import benchmark, events, fleets, machine, pipeline, training
 from unsee.benchmark import _cell, checking, running
 from unsee.benchmark._budget import allowance, length_of, spent
 from unsee.benchmark._cell import key_of, tuned_name
@@ -605,6 +605,32 @@ def test_a_cell_is_checked_with_as_many_threads_as_it_had(place, grid, tmp_path,
     monkeypatch.setattr(checking, "measure", watched)
     assert checking.check(cell, tmp_path / "results", place / "work" / "tiny").inside
     assert seen == [3] and torch.get_num_threads() == before != 3
+
+
+def test_a_cell_is_checked_with_the_instructions_that_it_had(place, grid, tmp_path, capsys):
+    results = shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    (cell,) = (cell for cell in grid.cells() if cell.name == "patterns-class=c-noop-seed0")
+    path = results / f"{cell.name}.json"
+    record = json.loads(path.read_text())
+    ours = machine.instructions()
+    assert record["environment"]["instructions"] == ours
+    if ours not in machine.SETS or ours == machine.PORTABLE:
+        pytest.skip("no processor of x86 with more than AVX2")
+
+    def done_with(used, work):
+        record["environment"]["instructions"] = used
+        path.write_text(json.dumps(record))
+        return checking.check(cell, results, work)
+
+    narrow = done_with(machine.PORTABLE, tmp_path)
+    assert narrow.used == (machine.PORTABLE, machine.PORTABLE) and narrow.failed == (None, None)
+    shared = place / "work" / "tiny"
+    names = [{x.name for x in (work / "models").iterdir()} for work in (tmp_path, shared)]
+    assert len(names[0]) == 2 and not names[0] & names[1]
+    wide = done_with(ours, shared)
+    assert wide.used == (ours, ours) and wide.inside
+    missing = done_with("AVX10_9", shared)  # nobody has it
+    assert missing.used == ("AVX10_9", ours) and missing.figures == wide.figures
 
 
 def test_a_search_that_failed_is_tried_again_where_that_is_asked(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from unsee import events
+from unsee import events, machine
 from unsee.errors import DataError, OptionError
 from unsee.parallel import cores, fan_out, spread
 
@@ -116,3 +116,19 @@ def wait(look, n, seconds=40):
         assert time.monotonic() < end, f"expected {n}, got {found}"
         time.sleep(0.1)
     return found
+
+
+def kept_to(_):
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability(), machine.instructions(), os.getpid()
+
+
+def test_processes_that_start_now_read_the_environment():
+    if machine.instructions() not in machine.SETS:
+        pytest.skip("no processor of x86")
+    with machine.kept_to(machine.PORTABLE):
+        (found,) = fan_out(kept_to, [0], jobs=1, apart=True)
+    assert found[:2] == ("AVX2", "AVX2") and found[2] != os.getpid()
+    (other,) = fan_out(kept_to, [0], jobs=1, apart=True)
+    assert other[1] == machine.instructions() and other[2] != found[2]

@@ -10,7 +10,7 @@ from unsee.data import as_floats, batches
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import listening
 from unsee.models import head
-from unsee.training import answers, batch_norm, counting, descend, has_fast_bf16, predict
+from unsee.training import answers, batch_norm, counting, descend, predict
 
 
 def statistics(model):
@@ -248,22 +248,6 @@ def test_progress_is_told_with_what_is_left():
         descend(model, (model.weight.sum() * 0 for _ in range(4)), lr=0.1, steps=4)
     assert (told[-1].done, told[-1].total) == (4, 4)
     assert told[-1].seconds_left == 0
-
-
-def test_fast_bf16_is_read_from_flags_and_never_timed(monkeypatch, tmp_path):
-    def asked(flags):
-        (tmp_path / "cpuinfo").write_text(flags)
-        has_fast_bf16.cache_clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(training, "Path", lambda _: tmp_path / "cpuinfo")
-            return has_fast_bf16("cpu")
-
-    assert asked("processor : 0\nflags\t\t: fpu avx512f avx512_bf16\n") is True
-    assert asked("flags : fpu amx_bf16 amx_tile\n") is True
-    assert asked("Features : fp asimd bf16 i8mm\n") is True
-    assert asked("flags : fpu avx2 avx512f\nbugs : bf16\n") is False
-    assert asked("") is False
-    has_fast_bf16.cache_clear()
 
 
 class Cosine(nn.Linear):

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from unsee import memory
+from unsee.machine import has_fast_bf16, instructions
 from unsee.nouns import STAGES, Split
 from unsee.ranks import world
-from unsee.training import counting, has_fast_bf16, warm_up
+from unsee.training import counting, warm_up
 
 Facts = dict[str, Any]
 
@@ -103,8 +104,10 @@ def ids_digest(ids: Sequence[str], fingerprint: str) -> str:
 def environment(device: torch.device) -> dict[str, str]:
     """Return the versions and the hardware that numbers depend on."""
     gpu = device.type == "cuda"
-    several = {"processes": str(world())} if world() > 1 else {}
-    return several | {
+    more = {"processes": str(world())} if world() > 1 else {}
+    if not gpu:
+        more["instructions"] = instructions()
+    return more | {
         "unsee": version("unsee"),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -54,7 +54,7 @@ def cores() -> int:
 
 
 def fan_out(
-    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int = 0
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int = 0, apart: bool = False
 ) -> Iterator[Result]:
     """Yield ``work(item)`` for every item, in their order, as they are done.
 
@@ -68,6 +68,7 @@ def fan_out(
             fleet goes on with what is missing.
         items: of which each can be pickled.
         jobs: processes; 0: one a core, of the cluster if it is one, and no more than items.
+        apart: in processes that start now, even if one is enough: they read the environment.
 
     Raises:
         OptionError: if ``jobs`` is negative, or the cluster cannot be reached.
@@ -82,7 +83,8 @@ def fan_out(
         return
     pace, results, address = events.Pace(len(items)), [], _cluster.get()
     if address is None:
-        found = _results(work, items, min(jobs or cores(), max(len(items), 1)))
+        jobs = min(jobs or cores(), max(len(items), 1))
+        found = _results(work, items, max(2, jobs) if apart else jobs)
     else:
         found = _on_ray(work, items, jobs, address)
     for done, result in enumerate(found, 1):
@@ -102,13 +104,15 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky import get_reusable_executor
 
+    done = False
     try:
         with parallel_config("loky", inner_max_num_threads=max(1, cores() // jobs)):
             yield from Parallel(n_jobs=jobs, return_as="generator")(
                 delayed(_attached)(work, item, os.getpid()) for item in items
             )
+        done = True
     finally:  # after a signal, too; and what workers have cached is no use to anybody else
-        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+        get_reusable_executor(reuse=True).shutdown(wait=done, kill_workers=True)
 
 
 def _on_ray(

@@ -16,6 +16,7 @@ from unsee.buffers import Placed
 from unsee.data import as_floats
 from unsee.errors import ModelError, OptionError
 from unsee.folder import digest
+from unsee.machine import has_fast_bf16
 from unsee.matching import knows_its_images
 from unsee.methods import Method, find
 from unsee.models import (
@@ -31,7 +32,6 @@ from unsee.nouns import Config, Data, Split
 from unsee.ranks import gpu_each, same
 from unsee.references import digest_of, left_out_the_same, named_oracles, trained_the_same
 from unsee.requirements import Requirement, parse
-from unsee.training import has_fast_bf16
 from unsee.units import as_published, named_by, same_units, size_of, units
 from unsee.verdict import Policy, load_policy
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -15,6 +14,7 @@ from unsee.data import as_floats
 from unsee.distributed import averaged, mine, shared_out, whole
 from unsee.errors import DivergenceError, ModelError
 from unsee.events import Pace
+from unsee.machine import has_fast_bf16
 from unsee.models import FROZEN, StageMeans, channels_last, head, small_maps, trained_weights
 from unsee.nouns import Data, Seen
 from unsee.ranks import gathered
@@ -107,23 +107,6 @@ def answers(model: nn.Module, images: Tensor, statistics: Statistics = "shared")
             "return its logits alone, with self.training too"
         )
     return logits
-
-
-@cache
-def has_fast_bf16(device: str) -> bool:
-    """Ask the hardware, and never a stopwatch: a resumed run has to get the same answer.
-
-    CUDA from compute capability 8.0, CPUs that name ``avx512_bf16``, ``amx_bf16`` or Arm's
-    ``bf16`` among their flags.
-    """
-    if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False  # not Linux: nothing says so
-    flags = next((x for x in lines if x.startswith(("flags", "Features"))), "").split()
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
 @contextmanager

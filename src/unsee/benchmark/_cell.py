@@ -18,6 +18,7 @@ from unsee.benchmark._sources import digest_of_sources
 from unsee.benchmark._turns import at_most, lock_of, turn
 from unsee.erasure import unlearned
 from unsee.errors import BusyError, ModelError, StorageError
+from unsee.machine import instructions
 from unsee.methods import find
 from unsee.nouns import Config
 from unsee.pipeline import run
@@ -136,7 +137,7 @@ def _outcome(task: Task) -> Record:
 
 def _run(task: Task, config: Config, allowed: Allowance | None) -> Record:
     beside = _beside(task, config)
-    words = json.dumps([key_of(task.cell), asdict(beside)], sort_keys=True)
+    words = json.dumps([key_of(task.cell), asdict(beside), instructions()], sort_keys=True)
     mark = hashlib.sha256(words.encode()).hexdigest()[:8]  # a run goes on where its own was stopped
     folder = Path(task.work, f"{task.cell.name}-{mark}")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from unsee.erasure import trained
 from unsee.errors import BusyError, StorageError
 from unsee.fleets import oracles
 from unsee.folder import write
+from unsee.machine import instructions
 from unsee.models import Checkpoint, pack
 from unsee.preparation import lay_out
 
@@ -44,8 +45,8 @@ class Model:
 
     @property
     def place(self) -> Path:
-        """Its own folder: of everything that it depends on, threads among it, since sums round."""
-        record = self.cell.asked() | {"threads": self.threads}
+        """Its own folder: of all that it depends on; threads and instructions since sums round."""
+        record = self.cell.asked() | {"threads": self.threads, "instructions": instructions()}
         for name in (*FREE, *(BESIDE if self.kind == "original" else ())):
             record.pop(name, None)
         words = json.dumps([self.kind, record, digest_of_sources("retrain")], sort_keys=True)

@@ -85,9 +85,10 @@ def _machines(records: Sequence[Record]) -> list[str]:
     made: dict[str, list[Record]] = {}
     for record in records:
         x = record["environment"]
+        used = f" with {x['instructions']}" if "instructions" in x else ""
         words = (
-            f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}; torch {x['torch']}, "
-            f"Python {x['python']}, unsee {x['unsee']}"
+            f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}{used}; torch "
+            f"{x['torch']}, Python {x['python']}, unsee {x['unsee']}"
         )
         made.setdefault(words, []).append(record)
     if len(made) < 2:

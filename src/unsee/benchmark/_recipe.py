@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from unsee.machine import limits
 from unsee.nouns import Config
 
 JOINED = ("mean", "std", "audits")  # given once, with commas; other lists repeat their flag
@@ -40,10 +41,13 @@ def _told(value: object) -> str:
 
 
 def pasted(record: Mapping[str, Any]) -> str:
-    """Return a result's recipe with as many threads as it had: their number decides how sums round.
+    """Return a result's recipe with the threads and instructions that it had: these decide sums.
 
-    >>> pasted({"recipe": "unsee run --forget class=3", "environment": {"threads": "1"}})
-    'OMP_NUM_THREADS=1 unsee run --forget class=3'
+    >>> ran = {"threads": "1", "instructions": "AVX2"}
+    >>> pasted({"recipe": "unsee run", "environment": ran}).split()[:2]
+    ['OMP_NUM_THREADS=1', 'ATEN_CPU_CAPABILITY=avx2']
     """
-    threads = record.get("environment", {}).get("threads")  # of a cell that failed there is none
-    return f"OMP_NUM_THREADS={threads} {record['recipe']}" if threads else str(record["recipe"])
+    found = record.get("environment", {})  # of a cell that failed there is none
+    threads = {"OMP_NUM_THREADS": found["threads"]} if found.get("threads") else {}
+    told = threads | limits(found.get("instructions", ""))
+    return " ".join([*(f"{name}={value}" for name, value in told.items()), record["recipe"]])

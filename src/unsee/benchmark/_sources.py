@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 DECIDE = (  # what all methods share
     *("functional", "data", "models", "training.py", "explanation", "audits", "accounting.py"),
     *("auditing.py", "draws.py", "erasure.py", "guarding.py", "preparation.py", "tuning.py"),
-    *("units.py", "nouns/_data.py", "nouns/_view.py", "methods/_method.py", "methods/_retrain.py"),
-    "benchmark/_budget.py",
+    *("units.py", "nouns/_data.py", "nouns/_run.py", "nouns/_view.py", "buffers"),
+    *("methods/_method.py", "methods/_retrain.py", "benchmark/_budget.py"),
 )
 
 

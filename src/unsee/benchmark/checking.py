@@ -1,10 +1,12 @@
 """``unsee bench check``: measure kept cells again, and let them stand where they come out alike."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from unsee.benchmark._cell import Task, key_of, measure, search, tuned_name
 from unsee.benchmark._grid import Cell, Grid, named
@@ -14,6 +16,7 @@ from unsee.benchmark._sources import digest_of_sources
 from unsee.benchmark._turns import lock_of, threads, turn
 from unsee.benchmark.running import models_of, searches
 from unsee.errors import RunError
+from unsee.machine import instructions, kept_to
 from unsee.parallel import cores, fan_out
 
 TOLERANCE = 0.02  # of figures in 0..1
@@ -49,6 +52,7 @@ class Checked:
     same_options: bool
     failed: tuple[str | None, str | None]  # before and now
     tolerance: float = TOLERANCE
+    used: tuple[str, str] = ("", "")  # instructions, before and now; "": nobody knows
 
     @property
     def furthest(self) -> float:
@@ -108,7 +112,9 @@ def check(
 ) -> Checked:
     """Measure a cell again and compare every figure with the one that was kept; nothing is written.
 
-    Seconds are another machine's, and are not compared.
+    It is computed with as many threads and, where this processor has them, with the instructions
+    that it was computed with, since sums round by both.  Seconds are another machine's, and are not
+    compared.
 
     Args:
         cell: of a grid.
@@ -126,17 +132,25 @@ def check(
     before = read_record(path)
     if before is None:
         raise RunError(f"Expected a result in {path}, got none")
-    number = int(before.get("environment", {}).get("threads", 0))  # so that sums round as they did
-    both = [cell, *(searches([cell]) if anew else ())]
-    wanted = unique([m for each in both for m in needed(each, work / "models", number)])
-    with threads(number):
+    ran, usual = before.get("environment", {}), instructions()
+    number = int(ran.get("threads", 0))
+    with kept_to(ran.get("instructions", "")):
+        used = instructions()
+
+        def out(do: Callable[[Any], Any], items: Sequence[object], jobs: int) -> Iterator[Any]:
+            apart = used != usual  # a process that has begun goes on with what it had
+            return fan_out(partial(_with, number, do), items, jobs=jobs, apart=apart)
+
+        both = [cell, *(searches([cell]) if anew else ())]
+        wanted = unique([m for each in both for m in needed(each, work / "models", number)])
         most = max(1, cores() // max(1, number))  # processes that find as many threads
-        models = fan_out(make, [*wanted.values()], jobs=min(jobs or most, most))
+        models = out(make, [*wanted.values()], min(jobs or most, most))
         made = dict(zip(wanted, models, strict=True))
         place = str(work / "check")
         tasks = [Task(x, str(results), place, models_of(x, work, made, number)) for x in both]
-        found = search(tasks[1]) if tasks[1:] else _options_of(cell, before, results)
-        now = measure(replace(tasks[0], tuned=found))
+        if not tasks[1:]:
+            tasks[0] = replace(tasks[0], tuned=_options_of(cell, before, results))
+        (now,) = out(_measured, [tasks], 1)
     return Checked(
         cell.name,
         (*_measurements(before, now, tolerance), *_costs(before, now)),
@@ -144,7 +158,21 @@ def check(
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
         tolerance=tolerance,
+        used=(ran.get("instructions", ""), used),
     )
+
+
+def _with(number: int, do: Callable[[Any], Any], item: object) -> Any:
+    with threads(number):
+        return do(item)
+
+
+def _measured(tasks: Sequence[Task]) -> Record:
+    """Measure a cell by the options of its search, which comes second if it is to be made."""
+    task, *others = tasks
+    for other in others:
+        task = replace(task, tuned=search(other))
+    return measure(task)
 
 
 def _measurements(before: Record, now: Record, tolerance: float) -> Iterator[Compared]:

@@ -54,6 +54,10 @@ def bench_run(
     keep: Annotated[
         bool, Option("--keep", help="Leave the run folders, with reports and models.")
     ] = False,
+    portable: Annotated[
+        bool,
+        Option("--portable", help="With AVX2 and in float32, alike on all x86 processors."),
+    ] = False,
     backend: flags.Backend = "loky",
     address: flags.Address = None,
     quiet: flags.Quiet = False,
@@ -63,15 +67,18 @@ def bench_run(
     A stopped call goes on when it is given again. A cell that fails is written down with its
     reason, and the others go on.
     """
-    from unsee import console, parallel
-    from unsee.benchmark import running
+    from unsee import machine
 
-    asked = running.read_grid(Path(grid))
-    place, scratch = _places(grid, results, work)
-    with console.progress(quiet=quiet), parallel.spread(backend, address):
-        done = running.bench(
-            asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
-        )
+    with machine.kept_to(machine.PORTABLE if portable else ""):  # before torch is loaded
+        from unsee import console, parallel
+        from unsee.benchmark import running
+
+        asked = running.read_grid(Path(grid))
+        place, scratch = _places(grid, results, work)
+        with console.progress(quiet=quiet), parallel.spread(backend, address):
+            done = running.bench(
+                asked, place, scratch, jobs=jobs, only=only or (), again=again, keep=keep
+            )
     counts = f"{done.measured} measured, {done.there} there before, {len(done.failed)} failed"
     print(f"cells: {counts}; {done.left} not there, or of other settings or code")
     if done.unsuited:
@@ -179,12 +186,13 @@ def bench_check(
 ) -> int:
     """Measure one cell, drawn by lot, again, and compare it with what was kept.
 
-    Ends with exit code 3 if a figure is off by more than the tolerance.
+    Ends with exit code 3 if a figure is off by more than the tolerance. It is computed with as many
+    threads as it was, and with the same instructions where this processor has them.
 
     With --accept one cell of each method whose code has changed since, of whole classes and of
     other images. Where it comes out alike, all such cells of the method stand for the code of
-    today, and say so; else unsee bench run measures them again. Other machines round otherwise:
-    --against compares with what the code of before gave on this one.
+    today, and say so; else unsee bench run measures them again. Machines without those instructions
+    round otherwise: --against compares with what the code of before gave on this one.
     """
     import secrets
 
@@ -230,6 +238,9 @@ def _print_figures(done: "Checked") -> None:
         print("the code or the grid has changed since it was kept")
     if not done.same_options:
         print("its options are others: a default has changed")
+    before, now = done.used
+    if before and now != before:
+        print(f"it was computed with {before}, which this processor has not: here with {now}")
     for x in done.figures:
         if x.inside and x.end != "value":
             continue

@@ -10,12 +10,12 @@ from unsee import events
 from unsee.errors import OptionError
 from unsee.fleets._members import Facts, Member, train, words_of
 from unsee.folder import digest, opened
+from unsee.machine import has_fast_bf16
 from unsee.methods import find, own_digest
 from unsee.nouns import Config
 from unsee.parallel import fan_out
 from unsee.preparation import Job, chosen_device, prepare
 from unsee.references import asked
-from unsee.training import has_fast_bf16
 
 
 def oracles(
