@@ -8,7 +8,7 @@ from conftest import rng
 from unsee.errors import OptionError
 from unsee.methods import METHODS, _cola
 from unsee.methods._cola import contrast
-from unsee.training import counting
+from unsee.training import counting, watched
 
 COLA = METHODS["cola"]
 
@@ -59,6 +59,17 @@ def test_features_collapse_before_the_output_layer_learns(trained, patterns, mon
     monkeypatch.setattr(_cola, "descend", one_step)
     COLA(trained, patterns.forget, patterns.retain, rng=rng())
     assert learns == [[True, False], [True, True]]  # the first layer, the output layer
+
+
+def test_whoever_watches_sees_models_whose_output_layer_follows(trained, patterns):
+    before, shown = trained[4].weight.detach().clone(), []
+
+    def look(model, share):
+        shown.append((share, torch.equal(model[4].weight, before)))
+
+    with watched(look):
+        COLA(trained, patterns.forget, patterns.retain, rng=rng())
+    assert shown == [(1 / 2, False), (3 / 4, False)]
 
 
 def test_forgotten_images_are_never_looked_at(trained, patterns):

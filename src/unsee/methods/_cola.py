@@ -9,7 +9,7 @@ from unsee.methods._features import features
 from unsee.methods._method import method
 from unsee.models import head
 from unsee.nouns import Data
-from unsee.training import answers, descend
+from unsee.training import answers, descend, watched
 
 
 @method(
@@ -47,9 +47,9 @@ def cola(
             yield cross_entropy(answers(model, x), y)
 
     steps = epochs * steps_per_epoch(len(retain), batch)
-    for losses in (collapse(), align()):
-        descend(model, losses, lr=lr, steps=steps)
-    return model
+    with watched(None):  # the output layer cannot follow yet, and is aligned below
+        descend(model, collapse(), lr=lr, steps=steps)
+    return descend(model, align(), lr=lr, steps=steps)
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
