@@ -661,6 +661,19 @@ def test_results_of_no_cell_are_named(place, grid, tmp_path, capsys):
     assert "2 results" in told and "delete them, such as patterns-class=c-snu-seed0" in told
 
 
+def test_cells_of_two_arithmetics_are_told(place, tmp_path, capsys):
+    results = shutil.copytree(place / "results" / "tiny", tmp_path / "results")
+    words = [str(place / "tiny.toml"), "--results", str(results), "--work", str(place / "work")]
+    assert call("bench", "run", *words, "--quiet") == 0
+    assert "computed with" not in capsys.readouterr().out
+    path = results / "patterns-class=c-noop-seed0.json"
+    record = json.loads(path.read_text())
+    record["environment"]["instructions"] = "AVX1"
+    path.write_text(json.dumps(record))
+    assert call("bench", "run", *words, "--quiet") == 0
+    assert f"computed with AVX1 and {machine.instructions()}: figures" in capsys.readouterr().out
+
+
 def made_by_other_code(cell, results, code="0" * 64, name=""):
     """Rewrite a result as code of another digest would have made it; return its file."""
     path = results / f"{name or cell.name}.json"

@@ -26,6 +26,7 @@ class Done:
     unsuited: int  # cells of methods that are not for their rule
     left: int  # cells that were not asked for, and are not there or of other settings or code
     strange: tuple[str, ...] = ()  # results in the folder that are of no cell of the grid
+    used: tuple[str, ...] = ()  # instructions that cells were computed with
 
 
 def bench(
@@ -97,7 +98,12 @@ def _done(cells: Sequence[Cell], results: Path, *, asked: int, measured: int) ->
         unsuited=len(lacking) - len(failed),
         left=sum(record is None for record in found.values()),
         strange=tuple(sorted({x["cell"]["name"] for x in cells_in(results)} - found.keys())),
+        used=tuple(sorted({_used(record) for record in found.values() if record} - {""})),
     )
+
+
+def _used(record: Record) -> str:
+    return str(record.get("environment", {}).get("instructions", ""))
 
 
 def _file(results: Path, name: str) -> Path:

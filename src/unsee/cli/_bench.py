@@ -85,6 +85,11 @@ def bench_run(
         print(f"  {done.unsuited} of methods for whole classes alone, and not asked")
     for told in done.failed:
         print(f"  {console.printable(told)}")
+    if len(done.used) > 1:
+        print(
+            f"computed with {' and '.join(done.used)}: figures differ by that, too; cells that are "
+            "all computed with --portable agree"
+        )
     if done.strange:
         named = ", ".join(map(console.printable, done.strange[:3]))
         print(
