@@ -623,14 +623,15 @@ def test_a_cell_is_checked_with_the_instructions_that_it_had(place, grid, tmp_pa
         return checking.check(cell, results, work)
 
     narrow = done_with(machine.PORTABLE, tmp_path)
-    assert narrow.used == (machine.PORTABLE, machine.PORTABLE) and narrow.failed == (None, None)
+    assert narrow.other == () and narrow.failed == (None, None)
     shared = place / "work" / "tiny"
     names = [{x.name for x in (work / "models").iterdir()} for work in (tmp_path, shared)]
     assert len(names[0]) == 2 and not names[0] & names[1]
     wide = done_with(ours, shared)
-    assert wide.used == (ours, ours) and wide.inside
+    assert wide.other == () and wide.inside
     missing = done_with("AVX10_9", shared)  # nobody has it
-    assert missing.used == ("AVX10_9", ours) and missing.figures == wide.figures
+    assert missing.other == (("instructions", "AVX10_9", ours),)
+    assert missing.figures == wide.figures
 
 
 def test_a_search_that_failed_is_tried_again_where_that_is_asked(

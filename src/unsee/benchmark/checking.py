@@ -22,6 +22,7 @@ from unsee.parallel import cores, fan_out
 TOLERANCE = 0.02  # of figures in 0..1
 SPENT = 0.01  # of image gradients, as a share
 ENDS = ("value", "low", "high")
+ROUNDS = ("instructions", "threads", "torch")  # precision goes by the first
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Checked:
     same_options: bool
     failed: tuple[str | None, str | None]  # before and now
     tolerance: float = TOLERANCE
-    used: tuple[str, str] = ("", "")  # instructions, before and now; "": nobody knows
+    other: tuple[tuple[str, str, str], ...] = ()  # what decides how sums round: before and now
 
     @property
     def furthest(self) -> float:
@@ -158,8 +159,15 @@ def check(
         same_options=before.get("options") == now.get("options"),
         failed=(before["failed"], now["failed"]),
         tolerance=tolerance,
-        used=(ran.get("instructions", ""), used),
+        other=tuple(_otherwise(ran, now.get("environment", {}))),
     )
+
+
+def _otherwise(before: dict[str, str], now: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name in ROUNDS:
+        was, found = before.get(name), now.get(name)
+        if was and found and was != found:
+            yield name, was, found
 
 
 def _with(number: int, do: Callable[[Any], Any], item: object) -> Any:

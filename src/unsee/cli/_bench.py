@@ -243,9 +243,8 @@ def _print_figures(done: "Checked") -> None:
         print("the code or the grid has changed since it was kept")
     if not done.same_options:
         print("its options are others: a default has changed")
-    before, now = done.used
-    if before and now != before:
-        print(f"it was computed with {before}, which this processor has not: here with {now}")
+    for name, was, found in done.other:
+        print(f"{name}: {was} then, {found} now, so that sums round otherwise")
     for x in done.figures:
         if x.inside and x.end != "value":
             continue
