@@ -84,7 +84,7 @@ def fan_out(
     pace, results, address = events.Pace(len(items)), [], _cluster.get()
     if address is None:
         jobs = min(jobs or cores(), max(len(items), 1))
-        found = _results(work, items, max(2, jobs) if apart else jobs)
+        found = _apart(work, items) if apart and jobs == 1 else _results(work, items, jobs)
     else:
         found = _on_ray(work, items, jobs, address)
     for done, result in enumerate(found, 1):
@@ -113,6 +113,12 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -
         done = True
     finally:  # after a signal, too; and what workers have cached is no use to anybody else
         get_reusable_executor(reuse=True).shutdown(wait=done, kill_workers=True)
+
+
+def _apart(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """One after another, each in a process that starts for it: joblib starts none for one job."""
+    for item in items:
+        yield from _results(work, [item], 2)
 
 
 def _on_ray(
