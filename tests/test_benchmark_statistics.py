@@ -437,6 +437,16 @@ def test_a_page_names_which_machine_measured_which_cells():
     assert "Seconds compare within a machine alone" in text
 
 
+def test_seconds_are_of_the_machine_that_measured_most():
+    records = [record("near", seed, seconds=s) for seed, s in enumerate((10.0, 90.0, 12.0))]
+    assert row("near", records).figures["seconds"].value == pytest.approx(112 / 3)
+    records[1]["environment"] = records[1]["environment"] | {"instructions": "AVX2"}
+    found = row("near", records).figures
+    assert found["seconds"].value == 11 and found["seconds"].n == 2
+    assert found["image_gradients"].n == found["js_distance"].n == 3
+    assert "11.0 ±12.7 (2 of 3)" in benchmark.as_markdown(records)
+
+
 def test_the_command_line_prints_tables_pictures_and_recipes(results, tmp_path, capsys):
     assert call("bench", "table", str(results)) == 0
     assert "near" in capsys.readouterr().out

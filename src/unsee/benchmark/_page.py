@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unsee.benchmark._recipe import pasted
 from unsee.benchmark._results import CONTROLS, Asked, Record, is_unsuited, picture_file
-from unsee.benchmark._rows import tables
+from unsee.benchmark._rows import machine_of, tables
 from unsee.benchmark._table import as_markdown
 from unsee.errors import OptionError
 
@@ -85,10 +85,8 @@ def _machines(records: Sequence[Record]) -> list[str]:
     made: dict[str, list[Record]] = {}
     for record in records:
         x = record["environment"]
-        used = f" with {x['instructions']}" if "instructions" in x else ""
         words = (
-            f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}{used}; torch "
-            f"{x['torch']}, Python {x['python']}, unsee {x['unsee']}"
+            f"{machine_of(record)}; torch {x['torch']}, Python {x['python']}, unsee {x['unsee']}"
         )
         made.setdefault(words, []).append(record)
     if len(made) < 2:
@@ -97,7 +95,8 @@ def _machines(records: Sequence[Record]) -> list[str]:
     return [
         f"Machine: {most}; it measured all cells that stand in no other line.",
         *(f"Machine: {words}; it measured {_named(made[words])}." for words in others),
-        "Seconds compare within a machine alone, and a mean over seeds of several is of several.",
+        "Seconds compare within a machine alone; where a row has cells of several, they are of the "
+        "one that measured most of them.",
     ]
 
 

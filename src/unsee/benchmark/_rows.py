@@ -44,6 +44,7 @@ COLUMNS = (
     Column("retain_share", "retain used", lambda r: r.get("retain_share"), 2),
 )
 RANKED = COLUMNS[0]
+TIMED = "seconds"
 
 
 @dataclass(frozen=True)
@@ -213,12 +214,29 @@ def _row(data: str, forget: str, method: str, records: list[Record], seeds: int)
 def _figures(records: list[Record]) -> dict[str, Figure]:
     found = {}
     for column in COLUMNS:
-        values = [x for record in records if (x := column.of(record)) is not None]
+        some = _of_one_machine(records) if column.name == TIMED else records
+        values = [x for record in some if (x := column.of(record)) is not None]
         if values:
-            one = next(record for record in records if column.of(record) is not None)
+            one = next(record for record in some if column.of(record) is not None)
             alone = interval(one, column.measurement) if column.measurement else None
             found[column.name] = mean(values, alone)
     return found
+
+
+def _of_one_machine(records: list[Record]) -> list[Record]:
+    """Return the records of the machine that most are of: a mean of seconds of two says nothing."""
+    machines = [machine_of(record) for record in records]
+    usual = Counter(machines).most_common(1)
+    return [r for r, found in zip(records, machines, strict=True) if found == usual[0][0]]
+
+
+def machine_of(record: Record) -> str:
+    """Return what a cell was computed with, in words; "": it does not say."""
+    x = record.get("environment", {})
+    if not x:
+        return ""
+    used = f" with {x['instructions']}" if "instructions" in x else ""
+    return f"{x['device']}, threads a cell: {x['threads']}, {x['precision']}{used}"
 
 
 def _references(data: str, forget: str, records: list[Record]) -> list[Row]:
