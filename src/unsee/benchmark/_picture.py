@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
@@ -135,7 +136,7 @@ def _panel(sheet: Sheet, points: list[Point], cost: str, words: str, top: float)
     taken: list[Box] = []
     for point in points:
         taken += _mark(sheet, axes, point, cost, low, top)
-    _front(axes, points, low)
+    taken += _front(sheet, axes, points, low)
     wanted = sorted(points, key=lambda p: (p.row.kind == "control", p.y))
     places = [(*_pixels(sheet, axes, max(p.x, low), p.y), p.label) for p in wanted]
     inside = (LEFT + 2, top + 2, WIDTH - 4, top + SIDE - 2)
@@ -204,23 +205,26 @@ def _mark(sheet: Sheet, axes: Axes, point: Point, cost: str, low: float, top: fl
     return [*taken, _around(sheet, axes, x, point.y, 6.0)]
 
 
-def _front(axes: Axes, points: list[Point], low: float) -> None:
-    """Join the methods that no other beats in both, of those that can be compared."""
+def _front(sheet: Sheet, axes: Axes, points: list[Point], low: float) -> list[Box]:
+    """Join the methods that no other beats in both, of those that can be compared.
+
+    Returns:
+        The steps, which no label may cover.
+
+    """
     whole = [p for p in points if p.row.kind != "control" and not (p.row.missing or p.row.remarks)]
     ours = sorted(whole, key=lambda p: (p.x, p.y))
     front: list[Point] = []
     for point in ours:
         if not front or point.y < front[-1].y:
             front.append(point)
-    axes.step(
-        [max(p.x, low) for p in front],
-        [p.y for p in front],
-        where="post",
-        color=FAINT,
-        lw=1,
-        ls=(0, (4, 3)),
-        zorder=1,
-    )
+    across, up = [max(p.x, low) for p in front], [p.y for p in front]
+    axes.step(across, up, where="post", color=FAINT, lw=1, ls=(0, (4, 3)), zorder=1)
+    places = [_pixels(sheet, axes, x, y) for x, y in zip(across, up, strict=True)]
+    steps = list[Box]()
+    for (left, above), (right, below) in pairwise(places):
+        steps += [(left, above - 1, right, above + 1), (right - 1, above, right + 1, below)]
+    return steps
 
 
 def _pixels(sheet: Sheet, axes: Axes, x: float, y: float) -> tuple[float, float]:
