@@ -49,7 +49,7 @@ LONG = {"epochs": 4, "lr": 0.05}  # single images are learned one by one, and so
 SINGLE = [
     ("random_labels", LONG),
     ("salun", LONG),
-    ("bad_teacher", {"epochs": 3, "lr": 0.01, "kept": 8}),
+    ("bad_teacher", {"epochs": 4, "lr": 0.01, "kept": 8}),
 ]
 
 
