@@ -607,7 +607,7 @@ def test_a_cell_is_checked_with_as_many_threads_as_it_had(place, grid, tmp_path,
     assert seen == [3] and torch.get_num_threads() == before != 3
 
 
-def test_a_cell_is_checked_with_the_instructions_that_it_had(place, grid, tmp_path, capsys):
+def test_a_cell_is_checked_with_the_instructions_that_it_had(place, grid, tmp_path):
     results = shutil.copytree(place / "results" / "tiny", tmp_path / "results")
     (cell,) = (cell for cell in grid.cells() if cell.name == "patterns-class=c-noop-seed0")
     path = results / f"{cell.name}.json"

@@ -56,7 +56,7 @@ def bench_run(
     ] = False,
     portable: Annotated[
         bool,
-        Option("--portable", help="With AVX2 and in float32, alike on all x86 processors."),
+        Option("--portable", help="With AVX2 and in float32, as all but old x86 can."),
     ] = False,
     backend: flags.Backend = "loky",
     address: flags.Address = None,
